@@ -1,0 +1,197 @@
+from batchyard.v1 import batch_task_pb2 as _batch_task_pb2
+from batchyard.v1 import handler_pb2 as _handler_pb2
+from batchyard.v1 import record_pb2 as _record_pb2
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import client_pb2 as _client_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.api import field_info_pb2 as _field_info_pb2
+from google.api import resource_pb2 as _resource_pb2
+from google.longrunning import operations_pb2 as _operations_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateBatchTaskRequest(_message.Message):
+    __slots__ = ("parent", "batch_task", "batch_task_id", "records", "start", "request_id", "validate_only")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TASK_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    batch_task: _batch_task_pb2.BatchTaskInfo
+    batch_task_id: str
+    records: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordInput]
+    start: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, parent: _Optional[str] = ..., batch_task: _Optional[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]] = ..., batch_task_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_record_pb2.RecordInput, _Mapping]]] = ..., start: bool = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class AppendRecordsRequest(_message.Message):
+    __slots__ = ("name", "first_index", "records")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    first_index: int
+    records: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordInput]
+    def __init__(self, name: _Optional[str] = ..., first_index: _Optional[int] = ..., records: _Optional[_Iterable[_Union[_record_pb2.RecordInput, _Mapping]]] = ...) -> None: ...
+
+class AppendRecordsResponse(_message.Message):
+    __slots__ = ("next_index",)
+    NEXT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    next_index: int
+    def __init__(self, next_index: _Optional[int] = ...) -> None: ...
+
+class StartBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetBatchTaskRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListBatchTasksRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListBatchTasksResponse(_message.Message):
+    __slots__ = ("batch_tasks", "next_page_token")
+    BATCH_TASKS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    batch_tasks: _containers.RepeatedCompositeFieldContainer[_batch_task_pb2.BatchTaskInfo]
+    next_page_token: str
+    def __init__(self, batch_tasks: _Optional[_Iterable[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class StreamBatchTasksRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "resume_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    resume_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class StreamBatchTasksResponse(_message.Message):
+    __slots__ = ("batch_tasks", "resume_token")
+    BATCH_TASKS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    batch_tasks: _containers.RepeatedCompositeFieldContainer[_batch_task_pb2.BatchTaskInfo]
+    resume_token: str
+    def __init__(self, batch_tasks: _Optional[_Iterable[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class CancelBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "request_id", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DeleteBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetRecordRequest(_message.Message):
+    __slots__ = ("name", "view")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    view: _record_pb2.RecordInfo.View
+    def __init__(self, name: _Optional[str] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+
+class ListRecordsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "order", "view")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    order: _record_pb2.RecordInfo.Order
+    view: _record_pb2.RecordInfo.View
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+
+class ListRecordsResponse(_message.Message):
+    __slots__ = ("records", "next_page_token", "resume_token")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordInfo]
+    next_page_token: str
+    resume_token: str
+    def __init__(self, records: _Optional[_Iterable[_Union[_record_pb2.RecordInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class StreamRecordsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "resume_token", "order", "view")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    resume_token: str
+    order: _record_pb2.RecordInfo.Order
+    view: _record_pb2.RecordInfo.View
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+
+class StreamRecordsResponse(_message.Message):
+    __slots__ = ("records", "resume_token")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordInfo]
+    resume_token: str
+    def __init__(self, records: _Optional[_Iterable[_Union[_record_pb2.RecordInfo, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class GetHandlerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListHandlersRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListHandlersResponse(_message.Message):
+    __slots__ = ("handlers", "next_page_token")
+    HANDLERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    handlers: _containers.RepeatedCompositeFieldContainer[_handler_pb2.Handler]
+    next_page_token: str
+    def __init__(self, handlers: _Optional[_Iterable[_Union[_handler_pb2.Handler, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
