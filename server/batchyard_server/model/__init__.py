@@ -1,0 +1,1 @@
+"""The words: frozen dataclasses, states, errors, names, limits. Imports nothing else of ours."""

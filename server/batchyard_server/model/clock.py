@@ -1,0 +1,69 @@
+"""What time is it, and what is random? The only module that asks the system; everything else is handed these."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall and monotonic time."""
+
+    def now_us(self) -> int:
+        """Wall clock, microseconds since 1970 UTC. May jump; used for the times that callers see."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC, nanoseconds: the same line on which workers stamp their progress. Used for all waiting."""
+        ...
+
+
+class Randomness(Protocol):
+    """Source of ids, keys and jitter."""
+
+    def bytes(self, count: int) -> bytes:
+        """`count` unpredictable bytes."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float:
+        """A float between `low` and `high`, for jitter."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        """See Clock.now_us."""
+        return time.time_ns() // 1000
+
+    def monotonic_ns(self) -> int:
+        """See Clock.monotonic_ns."""
+        return time.monotonic_ns()
+
+
+class SystemRandomness:
+    """The kernel's randomness for ids and keys; a seeded generator for jitter."""
+
+    def __init__(self) -> None:
+        self._jitter = random.Random()
+
+    def bytes(self, count: int) -> bytes:
+        """See Randomness.bytes."""
+        return os.urandom(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        """See Randomness.uniform."""
+        return self._jitter.uniform(low, high)
+
+
+def uuid7(clock: Clock, randomness: Randomness) -> str:
+    """A new UUIDv7 (RFC 9562 §5.7): lower-case, sortable by time to the millisecond."""
+    millis = clock.now_us() // 1000
+    tail = bytearray(randomness.bytes(10))
+    tail[0] = 0x70 | (tail[0] & 0x0F)
+    tail[2] = 0x80 | (tail[2] & 0x3F)
+    text = (millis.to_bytes(6, "big") + bytes(tail)).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

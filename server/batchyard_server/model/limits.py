@@ -1,0 +1,54 @@
+"""How large may it be? Every bound of the API, in one table that tests walk (each bound passes, bound + 1 does not)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One bound: `field` is the path that BadRequest names, `maximum` is still allowed, in `unit`."""
+
+    field: str
+    maximum: int
+    unit: str
+    minimum: int = 0
+
+
+REQUEST = Limit(field="", maximum=4 * MIB, unit="bytes")  # gRPC's own default receive limit, so every client agrees
+ID = Limit(field="batch_task_id", maximum=64, unit="bytes", minimum=1)
+PROJECT_ID = Limit(field="parent", maximum=64, unit="bytes", minimum=1)
+DISPLAY_NAME = Limit(field="batch_task.display_name", maximum=256, unit="bytes")
+LABELS = Limit(field="batch_task.labels", maximum=64, unit="entries")
+LABEL_KEY = Limit(field="batch_task.labels", maximum=63, unit="bytes", minimum=1)
+LABEL_VALUE = Limit(field="batch_task.labels", maximum=256, unit="bytes")
+PARAMETERS = Limit(field="batch_task.parameters", maximum=256 * KIB, unit="bytes")
+RECORD_TIMEOUT = Limit(
+    field="batch_task.constraints.record_timeout", minimum=1_000, maximum=180 * 86_400 * 1_000_000, unit="microseconds"
+)
+RECORD_ID = Limit(field="records.record_id", maximum=256, unit="bytes")
+CONTENT_TYPE = Limit(field="records.payload.content_type", maximum=255, unit="bytes")
+RECORD = Limit(field="records", maximum=MIB, unit="bytes")
+RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
+REASON = Limit(field="reason", maximum=KIB, unit="bytes")
+OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
+ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
+PAGE_SIZE = Limit(field="page_size", maximum=1000, unit="items")  # larger values are lowered to it (AIP-158)
+
+DEFAULT_PAGE_SIZE = 100
+DEFAULT_STREAM_PAGE_SIZE = 1000
+UNARY_PAGE_BYTES = 3_670_016  # 3.5 MiB: leaves room below the 4 MiB that default clients accept
+STREAM_PAGE_BYTES = 256 * KIB  # what a stream may hold in memory for a client that stopped reading
+
+FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
+FAILED_REQUESTS_BYTES = 64 * KIB
+WAIT_SECONDS = 60.0  # longest WaitOperation
+WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else it sees DEADLINE_EXCEEDED
+REQUEST_ID_HOURS = 24
+
+SEGMENT_RECORDS = 1024  # records of one input segment
+SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression
+OUTCOME_SEGMENT_RECORDS = 512

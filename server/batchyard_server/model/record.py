@@ -1,0 +1,50 @@
+"""Which records does a reader want, and what does it get?"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Order(enum.IntEnum):
+    """`RecordInfo.Order` on the wire."""
+
+    INDEX = 1
+    COMPLETION = 2
+
+
+class View(enum.IntEnum):
+    """`RecordInfo.View` on the wire."""
+
+    BASIC = 1
+    FULL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordQuery:
+    """One page of the records of a task's generation.
+
+    Attributes:
+        position: where to begin. INDEX: an index. COMPLETION: a completion number; from `total recorded` on, the
+            cancelled ones follow in order of index, so position = recorded + k is the k-th cancelled record.
+        running: indexes that run now (shown as RUNNING placeholders).
+    """
+
+    task_key: int
+    generation: int
+    order: Order
+    view: View
+    position: int
+    max_records: int
+    max_bytes: int
+    running: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPage:
+    """`records`: serialized RawRecordPage without tokens. `next_position` continues after them; `more` = right now."""
+
+    records: bytes
+    count: int
+    next_position: int
+    more: bool

@@ -1,0 +1,1 @@
+"""Where it is kept: the Store protocols, and a driver per folder."""

@@ -1,0 +1,246 @@
+"""What must a store do? The obligations of every driver; tests/conformance/store is the same text as tests.
+
+All methods are coroutines that are called on the event loop and never block it. A mutation returns only when it is durable
+(fsynced); cancelling the caller does not undo it. `decide` functions run inside the mutation's transaction: pure,
+quick, and whatever they raise undoes that mutation alone and reaches the caller. Every mutation may raise
+ResourceExhausted (DISK_FULL) and Unavailable (STORE_UNAVAILABLE). After a commit the store tells its subscribers.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchyard_server.model.names import OperationName, TaskName
+from batchyard_server.model.record import RecordPage, RecordQuery
+from batchyard_server.model.task import (
+    Attempts,
+    Flush,
+    InputSegment,
+    Lease,
+    NewTask,
+    Operation,
+    RequestKey,
+    Task,
+)
+
+Decide = Callable[[Task], Task]
+
+
+class Change(enum.Enum):
+    """What happened to a task in a commit."""
+
+    STATE = "state"
+    """Created, or its state changed."""
+    COUNTS = "counts"
+    """Outcomes or records came; the state is as before."""
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One committed change. `task` is the task as of that commit (for DELETED: as it was before)."""
+
+    task: Task
+    change: Change
+
+
+Subscriber = Callable[[Sequence[TaskEvent]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """A task in a list. `info`: serialized BatchTaskInfo, ready for the wire."""
+
+    key: int
+    task_id: str
+    create_us: int
+    info: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTask:
+    """A task that is not final and not a DRAFT, as the dispatcher needs it after a start of the server.
+
+    Attributes:
+        pending: indexes without an outcome, normalized ranges.
+        attempts: by index, of those pending ones that began before.
+    """
+
+    task: Task
+    pending: list[tuple[int, int]]
+    attempts: Mapping[int, Attempts]
+
+
+class TaskStore(Protocol):
+    """Batch tasks, operations, idempotency."""
+
+    async def create_task(self, new: NewTask, request: RequestKey | None) -> Task:
+        """Store a task with its first records and its operation; return it with its `key` set.
+
+        A known `request` with the same digest returns its task as it is now and stores nothing.
+        Raises: AlreadyExists (RESOURCE_EXISTS: id taken without regard to case; REQUEST_ID_REUSED), NotFound (the
+        request's task, or its operation, was deleted), InvalidArgument (DUPLICATE_RECORD_ID, field `records`).
+        """
+        ...
+
+    async def append_records(
+        self, name: TaskName, uid: str, first: int, segments: Sequence[InputSegment], record_ids: Sequence[tuple[str, int]]
+    ) -> int:
+        """Add records to a DRAFT at index `first`; return the next index (the new total).
+
+        Nothing is stored, and the total returned, if all of them lie below the total. `uid` guards against a task that
+        was deleted and made anew. Raises: NotFound, FailedPrecondition (by model.states, Event.APPEND), OutOfRange
+        (gap or overlap), InvalidArgument (DUPLICATE_RECORD_ID; or limits.RECORDS exceeded, field `records`).
+        """
+        ...
+
+    async def update_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> Task:
+        """Replace the task by `decide(task)`; return it. The one way in which a verb changes a state.
+
+        If the state became final in it, its operation's snapshot is stored in the same transaction, and for
+        CANCELLED the counts' `cancelled` is total − succeeded − failed. A known `request` with the same digest returns
+        the task as it is now without calling `decide`. Nothing is written if `decide` returns an equal task.
+        Raises: NotFound, AlreadyExists (REQUEST_ID_REUSED), whatever `decide` raises.
+        """
+        ...
+
+    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+        """Remove the task and all it owns, after `decide(task)` allowed it (its result is ignored).
+
+        From the commit on every name below it is NotFound and its id is free; the bytes go with `sweep`. A known
+        `request` with the same digest returns at once. Raises: as update_task.
+        """
+        ...
+
+    async def get_task(self, name: TaskName) -> Task:
+        """Read one task. Raises NotFound. Cost: one indexed look-up; sees every commit that was acknowledged."""
+        ...
+
+    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> list[TaskRow]:
+        """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
+
+        Stops before `max_bytes` of info are exceeded, never before one row. Fewer than `limit` rows with the bytes not
+        exhausted = the end. Keyset: the cost does not depend on how far in.
+        """
+        ...
+
+    async def get_operation(self, name: OperationName) -> tuple[Operation, Task]:
+        """Read an operation and its task. Raises NotFound (also for one that was deleted)."""
+        ...
+
+    async def list_operations(
+        self, project: str, after: tuple[int, str] | None, limit: int
+    ) -> list[tuple[Operation, Task]]:
+        """The next operations in order create_us descending, operation_id descending, after (create_us, operation_id)."""
+        ...
+
+    async def delete_operation(self, name: OperationName) -> None:
+        """Forget a done operation: NotFound from now on, and the task's `operation` becomes empty.
+
+        Raises: NotFound, FailedPrecondition (OPERATION_NOT_DONE).
+        """
+        ...
+
+    async def failures(self, task_key: int, generation: int) -> list[tuple[int, bytes]]:
+        """The first failures, (index, serialized google.rpc.Status) in commit order; within limits.FAILED_REQUESTS*."""
+        ...
+
+
+class RecordStore(Protocol):
+    """Records and outcomes."""
+
+    async def record_page(self, query: RecordQuery) -> RecordPage:
+        """Read one page (at least one record if there is one). INDEX order is dense: placeholders for the unfinished.
+
+        Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED in a final
+        task), generation and, in view FULL, input. One snapshot; ends before it returns.
+        """
+        ...
+
+    async def inputs(self, task_key: int, ranges: Sequence[tuple[int, int]]) -> bytes:
+        """Serialized RawInputs with exactly these records in this order. A range that equals a stored segment is not parsed."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Leases and what they bring. One writer: calls take effect in the order in which they were made."""
+
+    async def grant(self, lease: Lease) -> Task:
+        """Make the lease durable and set `lease.epoch`; the first one of a QUEUED task makes it RUNNING.
+
+        Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index has an outcome
+        or is leased already.
+        """
+        ...
+
+    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+        """Store outcomes and shrink the lease's open indexes, in one transaction; return the task after it.
+
+        When these were the last ones of a RUNNING task it enters SUCCEEDED or FAILED in the same transaction, with its
+        error (ABORTED / ALL_RECORDS_FAILED with the first failures in its details; of a one-record task the record's
+        own status) and the operation's snapshot. A lease without open indexes is gone. In CANCELLING outcomes under a
+        live lease are kept. Raises StaleLease, storing nothing, if the lease does not hold every index (ended, older
+        epoch, stored before).
+        """
+        ...
+
+    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = ()) -> Task | None:
+        """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
+
+        A CANCELLING task without a live lease becomes CANCELLED in the same transaction; `unreaped` process ids add a
+        PROCESS_NOT_REAPED detail to its error. None = the task is gone. Idempotent: a lease that does not live is
+        left alone, but the state rule is still applied.
+        """
+        ...
+
+    async def recover(self) -> list[LiveTask]:
+        """At start, before anything else: end all leases of an earlier process, finish CANCELLING tasks as CANCELLED.
+
+        Returns the QUEUED and RUNNING tasks, oldest first. Reads no segment's bytes.
+        """
+        ...
+
+
+class MaintenanceStore(Protocol):
+    """Slow work in slices. Each call holds the writer for at most about 20 ms."""
+
+    async def merge(self) -> bool:
+        """Join small neighbouring outcome segments of one task (sequence, order and tokens unchanged). True = call again."""
+        ...
+
+    async def sweep(self) -> bool:
+        """Remove some bytes of deleted tasks and outlived request ids (24 h, task gone). True = call again."""
+        ...
+
+
+class Store(TaskStore, RecordStore, LeaseStore, MaintenanceStore, Protocol):
+    """Everything, plus the life of the store itself."""
+
+    @property
+    def secret(self) -> bytes:
+        """32 bytes made with the store, the key of all tokens."""
+        ...
+
+    @property
+    def server_id(self) -> str:
+        """Made with the store; marks the processes of its servers."""
+        ...
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Have `subscriber` called on the loop after each commit, in commit order; returns the un-subscriber.
+
+        The call comes before the mutation's own caller continues.
+        """
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """False after an fsync failed: nothing is acknowledged any more until a restart."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then release the data directory."""
+        ...
