@@ -16,8 +16,6 @@ STAMP := $(VENV)/.installed
 # Only the system's Python, never one that uv would download; the lock, not the environment, says what is installed.
 export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
-# A folder of modules on the caller's path must not shadow what is tested.
-unexport PYTHONPATH PYTHONHOME
 
 PYTEST_ARGS ?=
 # Processes that `make test` uses. Tests that measure time are few and marked, so two per core gain nothing.
