@@ -160,8 +160,15 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def inputs(self, task_key: int, ranges: Sequence[tuple[int, int]]) -> bytes:
-        """Serialized RawInputs with exactly these records in this order. A range that equals a stored segment is not parsed."""
+    async def inputs(
+        self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
+    ) -> tuple[list[tuple[int, int]], bytes]:
+        """The first records of `ranges` that are worth one subtask: (their ranges, serialized RawInputs in that order).
+
+        At least one record, at most `max_bytes` beyond it. Stops at the end of an input segment once at least half of
+        what was asked for is there, so that later calls meet whole segments, which are passed on unparsed. Records that
+        were just appended, and small reads, are answered without leaving the event loop (a thread hop costs 0.1 ms).
+        """
         ...
 
 

@@ -43,7 +43,7 @@ class Load(_message.Message):
     def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., callable: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., output_type: _Optional[str] = ..., dash_values: bool = ..., path: _Optional[_Iterable[str]] = ..., max_output_bytes: _Optional[int] = ..., max_error_bytes: _Optional[int] = ..., run_ahead_millis: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("lease", "batch_task", "generation", "ranges", "inputs", "parameters", "attempts")
+    __slots__ = ("lease", "batch_task", "generation", "ranges", "inputs", "parameters", "attempts", "budget_millis")
     class AttemptsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Run(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_MILLIS_FIELD_NUMBER: _ClassVar[int]
     lease: int
     batch_task: str
     generation: int
@@ -65,7 +66,8 @@ class Run(_message.Message):
     inputs: bytes
     parameters: bytes
     attempts: _containers.ScalarMap[int, int]
-    def __init__(self, lease: _Optional[int] = ..., batch_task: _Optional[str] = ..., generation: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., inputs: _Optional[bytes] = ..., parameters: _Optional[bytes] = ..., attempts: _Optional[_Mapping[int, int]] = ...) -> None: ...
+    budget_millis: int
+    def __init__(self, lease: _Optional[int] = ..., batch_task: _Optional[str] = ..., generation: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., inputs: _Optional[bytes] = ..., parameters: _Optional[bytes] = ..., attempts: _Optional[_Mapping[int, int]] = ..., budget_millis: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("flush",)
