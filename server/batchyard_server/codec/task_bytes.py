@@ -1,0 +1,237 @@
+"""How is a task written for the wire? BatchTaskInfo in two parts, metadata, operations and task errors, as bytes.
+
+fixed_info ‖ mutable part = info      (what a store keeps and lists send: protobuf merges what is concatenated)
+info ‖ live_overlay                   (what a reader of a live task sees)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from google.longrunning import operations_pb2
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+
+from batchyard.v1 import batch_task_pb2
+from batchyard_server.model import limits
+from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.states import WaitingReason
+from batchyard_server.model.task import Operation, Task
+
+Failures = Sequence[tuple[int, bytes]]
+
+TYPE_URL = "type.googleapis.com/"
+ERROR_FAILURES = 10  # failures in the details of a task's error; BatchTaskMetadata.failed_requests has more
+
+_INFO = batch_task_pb2.BatchTaskInfo
+_METADATA = batch_task_pb2.BatchTaskMetadata
+_COUNTS_TAG = b"\x8a\x01"  # BatchTaskInfo.counts = 17, length-delimited
+_WAITING_TAG = b"\x40"  # BatchTaskInfo.waiting_reason = 8, varint
+_OPERATION_DONE = b"\x18\x01"  # Operation.done = 3, true
+
+
+def fixed_info(
+    *,
+    name: str,
+    uid: str,
+    display_name: str,
+    handler: str,
+    parameters: bytes,
+    labels: Mapping[str, str],
+    record_timeout_us: int,
+    create_us: int,
+) -> bytes:
+    """Serialized BatchTaskInfo with the fields that never change; `parameters` come last, so the bytes end with them.
+
+    `name` is the task's resource name, `parameters` a serialized Payload (b"" = none); `record_timeout_us` 0 = no limit.
+    """
+    message = _INFO(
+        name=name,
+        uid=uid,
+        display_name=display_name,
+        handler=handler,
+        labels=labels,
+        create_time=_time(create_us),
+    )
+    if record_timeout_us:
+        message.constraints.record_timeout.CopyFrom(_duration(record_timeout_us))
+    # Deterministic: labels are a map, and equal tasks should be equal bytes.
+    fixed = message.SerializeToString(deterministic=True)
+    return fixed + b"\x2a" + _varint(len(parameters)) + parameters if parameters else fixed
+
+
+def info(task: Task) -> bytes:
+    """Serialized BatchTaskInfo of the task, without what only the living server knows (see `live_overlay`)."""
+    return task.fixed + mutable_info(task)
+
+
+def mutable_info(task: Task) -> bytes:
+    """Serialized BatchTaskInfo with the fields that change. `error` shows in a final state only."""
+    message = _INFO(
+        state=task.state,  # pyright: ignore[reportArgumentType] - the enums have the same numbers
+        stop_reason=task.stop_reason,  # pyright: ignore[reportArgumentType]
+        generation=task.generation,
+        operation=str(task.operation_name) if task.operation else "",
+        counts=_counts(task, 0),
+        start_time=_time(task.start_us),
+        end_time=_time(task.end_us),
+        update_time=_time(task.update_us),
+        state_transition_time=_time(task.transition_us),
+    )
+    if task.error and task.state.is_final:
+        message.error.ParseFromString(task.error)
+    return message.SerializeToString()
+
+
+def live_overlay(task: Task, running: int, waiting: WaitingReason) -> bytes:
+    """What is appended to `info` while a task lives: its counts with `running`, and why it waits.
+
+    Every count is written, zeros too, since only what is on the wire overrides what came before; so the sum is right
+    even if `info` is a commit older or newer than `task`. b"" if there is nothing to add.
+    """
+    out = b""
+    if running:
+        counts = _explicit_counts(task, running)
+        out = _COUNTS_TAG + _varint(len(counts)) + counts
+    return out + _WAITING_TAG + _varint(waiting) if waiting else out
+
+
+def metadata(task: Task, *, create_us: int | None = None, failures: Failures = (), running: int = 0) -> bytes:
+    """Serialized BatchTaskMetadata of the task's current generation.
+
+    `create_us` is the operation's (None = the task's), `failures` are (index, serialized google.rpc.Status):
+    `failed_requests_truncated` is set if more records failed. `running`: how many records' handlers run now.
+    """
+    message = _METADATA(
+        batch_task=str(task.name),
+        generation=task.generation,
+        state=task.state,  # pyright: ignore[reportArgumentType]
+        stop_reason=task.stop_reason,  # pyright: ignore[reportArgumentType]
+        counts=_counts(task, running),
+        create_time=_time(task.create_us if create_us is None else create_us),
+        start_time=_time(task.start_us),
+        end_time=_time(task.end_us),
+        subtask_count=task.subtasks,
+        live_subtask_count=task.live_subtasks,
+    )
+    return message.SerializeToString() + _failed_requests(failures, task.failed)
+
+
+def final_result(task: Task) -> bytes:
+    """Serialized Operation of a final task with only `response` (the BatchTaskInfo) or only `error`."""
+    assert task.state.is_final, task.state
+    if task.error:
+        return operations_pb2.Operation(error=status_pb2.Status.FromString(task.error)).SerializeToString()
+    response = Any(type_url=TYPE_URL + _INFO.DESCRIPTOR.full_name, value=info(task))
+    return operations_pb2.Operation(response=response).SerializeToString()
+
+
+def operation(op: Operation, task: Task, *, failures: Failures = (), running: int = 0) -> bytes:
+    """Serialized google.longrunning.Operation as callers see it.
+
+    `task` and `running` count only while the operation is not done. `failures` become `failed_requests`; lists leave
+    them out.
+    """
+    if op.done:
+        failed = _METADATA.FromString(op.metadata).counts.failed if failures else 0
+        body = op.metadata + _failed_requests(failures, failed)
+    else:
+        body = metadata(task, create_us=op.create_us, failures=failures, running=running)
+    head = operations_pb2.Operation(
+        name=f"projects/{op.project}/operations/{op.operation_id}",
+        metadata=Any(type_url=TYPE_URL + _METADATA.DESCRIPTOR.full_name, value=body),
+    ).SerializeToString()
+    return head + _OPERATION_DONE + op.result if op.done else head
+
+
+def all_failed_error(task: Task, failures: Failures) -> bytes:
+    """Serialized Status of a task of which every record failed: ABORTED / ALL_RECORDS_FAILED with the first failures.
+
+    A task of one record has that record's own status.
+    """
+    if task.total == 1 and failures:
+        return failures[0][1]
+    status = _status(
+        Code.ABORTED,
+        Reason.ALL_RECORDS_FAILED,
+        f"all {task.total} records failed",
+        {"failed": str(task.failed)},
+    )
+    first: list[tuple[int, bytes]] = []
+    room = limits.ERROR.maximum - status.ByteSize() - 256
+    for index, failure in failures[:ERROR_FAILURES]:
+        room -= len(failure) + 16
+        if room < 0:
+            break
+        first.append((index, failure))
+    detail = _METADATA(batch_task=str(task.name), generation=task.generation).SerializeToString()
+    status.details.add(
+        type_url=TYPE_URL + _METADATA.DESCRIPTOR.full_name, value=detail + _failed_requests(first, task.failed)
+    )
+    return status.SerializeToString()
+
+
+def add_unreaped(error: bytes, process_ids: Sequence[int]) -> bytes:
+    """`error` (serialized Status) with a PROCESS_NOT_REAPED detail for these processes."""
+    status = status_pb2.Status.FromString(error)
+    pids = ",".join(map(str, process_ids))
+    _add_info(status, Reason.PROCESS_NOT_REAPED, {"process_ids": pids})
+    return status.SerializeToString()
+
+
+def _status(code: Code, reason: Reason, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=message)
+    _add_info(status, reason, metadata)
+    return status
+
+
+def _add_info(status: status_pb2.Status, reason: Reason, metadata: Mapping[str, str]) -> None:
+    detail = error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata)
+    status.details.add(type_url=TYPE_URL + detail.DESCRIPTOR.full_name, value=detail.SerializeToString())
+
+
+def _failed_requests(failures: Failures, failed: int) -> bytes:
+    if not failures:
+        return b""
+    message = _METADATA(failed_requests_truncated=failed > len(failures))
+    for index, status in failures:
+        message.failed_requests[index].ParseFromString(status)
+    return message.SerializeToString()
+
+
+def _counts(task: Task, running: int) -> batch_task_pb2.RecordCounts:
+    running = min(running, task.total - task.ended)
+    return batch_task_pb2.RecordCounts(
+        total=task.total,
+        pending=task.total - task.ended - running,
+        running=running,
+        succeeded=task.succeeded,
+        failed=task.failed,
+        cancelled=task.cancelled,
+    )
+
+
+def _explicit_counts(task: Task, running: int) -> bytes:
+    running = min(running, task.total - task.ended)
+    pending = task.total - task.ended - running
+    values = (task.total, pending, running, task.succeeded, task.failed, task.cancelled)
+    return b"".join(bytes((number << 3,)) + _varint(value) for number, value in enumerate(values, start=1))
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _time(us: int) -> Timestamp | None:
+    return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000) if us else None
+
+
+def _duration(us: int) -> Duration:
+    return Duration(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000)
