@@ -1,0 +1,86 @@
+"""What a handler sees of the worker: the context of a record and the error that it may raise."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Union
+
+CANONICAL_CODES = {
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "OUT_OF_RANGE": 11,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "DATA_LOSS": 15,
+    "UNAUTHENTICATED": 16,
+}
+"""The codes of google.rpc.Code by name, without OK."""
+
+
+class RecordError(Exception):
+    """Raised by a handler to fail its record with a code and a message of its own.
+
+    Args:
+        code: A canonical code of google.rpc.Code, by name (``"NOT_FOUND"``) or number (1 to 16).
+        message: What went wrong, for the caller. Cut where the error would pass 16 KiB.
+        retryable: Whether another attempt may succeed; None leaves it to the code.
+
+    Raises:
+        ValueError: ``code`` is OK or not a canonical code.
+    """
+
+    def __init__(self, code: Union[str, int], message: str = "", retryable: Optional[bool] = None) -> None:
+        number = CANONICAL_CODES.get(code) if isinstance(code, str) else code
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 16:
+            raise ValueError(f"not a canonical error code: {code!r}")
+        super().__init__(code, message, retryable)
+        self.code: int = int(number)
+        self.message: str = str(message)
+        self.retryable: Optional[bool] = retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Context:
+    """What a handler is told about the record it runs; a new one for each record.
+
+    Attributes:
+        index: Position of the record in its batch task, 0-based.
+        record_id: The caller's own id of the record; empty if it gave none.
+        attempt: 1-based number of this execution within the generation.
+        generation: Generation of the batch task, from 1.
+    """
+
+    __slots__ = ("_parameters", "attempt", "generation", "index", "record_id")
+
+    def __init__(
+        self, index: int, record_id: str, attempt: int, generation: int, parameters: Optional[Callable[[], Any]] = None
+    ) -> None:
+        self.index = index
+        self.record_id = record_id
+        self.attempt = attempt
+        self.generation = generation
+        self._parameters = parameters
+
+    @property
+    def parameters(self) -> Any:
+        """The batch task's parameters as a Python object, None if it has none.
+
+        Decoded anew at each access, so that no record sees what the handler did to the object for another one.
+        """
+        return None if self._parameters is None else self._parameters()
+
+    def __repr__(self) -> str:
+        return (
+            f"Context(index={self.index}, record_id={self.record_id!r}, attempt={self.attempt}, "
+            f"generation={self.generation})"
+        )

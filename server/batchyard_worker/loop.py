@@ -1,0 +1,228 @@
+"""The worker's loop: takes subtasks, runs their records one by one, hands the outcomes back.
+
+Two threads. The main one runs everything. The watcher looks in while the main one is inside a handler: it sends what
+is finished when the oldest of it is 25 ms old, reads frames (a Drop must be answered although the handler runs for an
+hour), and ends the process when the server is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from typing import Any, Callable, Optional, Protocol, Union
+
+from batchyard_worker import frames, outbox, wire
+from batchyard_worker.context import Context
+from batchyard_worker.v1 import worker_pb2
+
+FLUSH_RECORDS = 512
+FLUSH_BYTES = 256 * 1024
+FLUSH_AGE = 0.025
+"""Seconds that a finished outcome may wait while the next record runs."""
+SLOW_RECORD_NANOS = 20_000_000
+"""A record that took longer is sent at once."""
+IDLE_TICK = 0.25
+"""Seconds between two looks of the watcher while nothing runs."""
+
+DEFAULT_RUN_AHEAD_MILLIS = 50
+
+Result = Union[bytes, wire.Ended]
+
+
+class Kind(Protocol):
+    """A loaded handler of some kind."""
+
+    def prepare(
+        self, inputs: bytes, parameters: bytes
+    ) -> tuple[Callable[[worker_pb2.Payload, Context], Result], Optional[Callable[[], Any]]]:
+        """Readies one subtask; never raises.
+
+        Args:
+            inputs: Serialized InputPage of the subtask.
+            parameters: Serialized Payload of the batch task.
+
+        Returns:
+            ``execute(payload, context)``, which runs one record and never raises: the serialized Payload of its
+            output, or an `Ended` for all else; and what makes `Context.parameters`, None if the task has none.
+        """
+
+
+class Worker:
+    """One connection to the server, after the handler is loaded.
+
+    Args:
+        sock: The socket.
+        reader: Its reader, with whatever it has buffered.
+        queue: Frames that came after Load.
+        cell: The progress cell as a memoryview of signed 64-bit integers: lease, running index, start, finished.
+        kind: The loaded handler.
+        run_ahead_millis: Most milliseconds of finished work that is not acknowledged.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        reader: frames.FrameReader,
+        cell: memoryview,
+        kind: Kind,
+        run_ahead_millis: int,
+    ) -> None:
+        self._sock = sock
+        self._reader = reader
+        self._cell = cell
+        self._kind = kind
+        self._limit = (run_ahead_millis or DEFAULT_RUN_AHEAD_MILLIS) * 1_000_000
+        self._outbox = outbox.Outbox(sock)
+        self._runs: deque[worker_pb2.Run] = deque()
+        self._reading = threading.Lock()
+        self._changing = threading.Lock()
+        self._running = False
+        self._watch = threading.Event()
+
+    def serve(self) -> None:
+        """Runs subtasks until the server is gone.
+
+        Raises:
+            Closed: The server is gone.
+            ValueError: The server sent a subtask that makes no sense.
+        """
+        threading.Thread(target=self._watch_main, name="batchyard-watcher", daemon=True).start()
+        while True:
+            with self._changing:
+                run = self._runs.popleft() if self._runs else None
+            if run is None:
+                self._read(block=True)
+            else:
+                self._run(run)
+
+    def take(self, messages: list[worker_pb2.ToWorker]) -> None:
+        """Acts on frames: queues subtasks, notes acknowledgements, answers Drops."""
+        for message in messages:
+            kind = message.WhichOneof("kind")
+            if kind == "ack":
+                self._outbox.acknowledge(message.ack.flush)
+            elif kind == "run":
+                with self._changing:
+                    self._runs.append(message.run)
+            elif kind == "drop":
+                self._drop(message.drop.lease)
+            else:
+                raise ValueError(f"unexpected message {kind}")
+
+    def _drop(self, lease: int) -> None:
+        with self._changing:
+            kept = [run for run in self._runs if run.lease != lease]
+            untouched = len(kept) < len(self._runs)
+            self._runs = deque(kept)
+        self._outbox.send(
+            worker_pb2.FromWorker(dropped=worker_pb2.Dropped(lease=lease, untouched=untouched)),
+        )
+
+    def _read(self, block: bool) -> None:
+        with self._reading:
+            self.take(self._reader.read(block))
+
+    def _run(self, run: worker_pb2.Run) -> None:
+        """Runs one subtask to its end and sends the last of its outcomes."""
+        ranges = outbox.pairs(list(run.ranges))
+        page = worker_pb2.InputPage.FromString(run.inputs)
+        if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
+            raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
+        self._outbox.begin(run.lease, ranges)
+        cell = self._cell
+        cell[1], cell[3] = -1, 0
+        cell[0] = run.lease
+        self._running = True
+        if len(page.records) > 1:
+            self._watch.set()
+        try:
+            self._run_records(run, ranges, page.records)
+        finally:
+            self._running = False
+        cell[1] = -1
+        self._outbox.flush(last=True)
+        cell[0] = 0
+
+    def _run_records(self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records) -> None:
+        """The hot loop: one clock read, one encoding and no lock per record."""
+        execute, parameters = self._kind.prepare(run.inputs, run.parameters)
+        attempts, generation = dict(run.attempts), run.generation
+        box, cell, limit = self._outbox, self._cell, self._limit
+        buffer, work, acked = box.buffer, box.work, box.acked_work
+        now = time.monotonic_ns
+        start = now()
+        encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
+        encode, new_context = encoder.encode, Context
+        finished = size = unsent = 0
+        source = iter(records)
+        for low, high in ranges:
+            for index in range(low, high):
+                if work - acked > limit:
+                    acked = box.acked_work
+                    if work - acked > limit:
+                        acked = self._await_acks()
+                        size = unsent = 0
+                        start = now()
+                        encoder.restart(start)
+                record = next(source)
+                record_id = record.record_id
+                attempt = attempts.get(index, 0) + 1 if attempts else 1
+                cell[2] = start
+                cell[1] = index
+                result = execute(
+                    record.payload, new_context(index, record_id, attempt, generation, parameters)
+                )
+                end = now()
+                encoded = encode(index, record_id, attempt, result, end)
+                if type(result) is not bytes and result.error is not None:
+                    box.failed.append((finished, index, result.error))
+                buffer.append(encoded)
+                finished += 1
+                cell[3] = finished
+                work += end - start
+                box.work = work
+                unsent += 1
+                size += len(encoded)
+                if unsent >= FLUSH_RECORDS or size >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
+                    if finished < len(records):
+                        box.flush()
+                    size = unsent = 0
+                start = end
+
+    def _await_acks(self) -> int:
+        """Waits until the unacknowledged work is within the limit; the acknowledged work."""
+        box = self._outbox
+        self._cell[1] = -1
+        self._read(block=False)
+        if box.work - box.acked_work > self._limit:
+            box.flush()
+        while box.work - box.acked_work > self._limit:
+            self._read(block=True)
+        return box.acked_work
+
+    def _watch_main(self) -> None:
+        """The watcher thread: looks every 25 ms while records run, rarely while none do."""
+        try:
+            seen: Optional[tuple[int, int]] = None
+            while True:
+                self._watch.wait(IDLE_TICK)
+                self._watch.clear()
+                while self._running:
+                    time.sleep(FLUSH_AGE)
+                    current = (self._cell[0], self._cell[2])
+                    if self._running and current == seen:
+                        self._look_in()
+                    seen = current
+        except BaseException:  # the server is gone: whatever a handler still does has no reader
+            os._exit(0)
+
+    def _look_in(self) -> None:
+        self._outbox.flush()
+        if self._reading.acquire(blocking=False):
+            try:
+                self.take(self._reader.read(block=False))
+            finally:
+                self._reading.release()

@@ -1,0 +1,95 @@
+"""Entry of a worker process: ``python -m batchyard_worker --socket-fd N --cell-fd M``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Optional
+
+from batchyard_worker import command_kind, frames, loop, python_kind
+from batchyard_worker.v1 import worker_pb2
+
+CELL_BYTES = 64
+"""Size of the progress cell; its first four 64-bit integers are used."""
+
+
+def main(arguments: Optional[list[str]] = None) -> None:
+    """Runs a worker to its end; never returns.
+
+    Exits with 0 when the server closes the socket or is gone, with 70 after a fault of the worker itself, whose
+    traceback goes to the standard error that the process was started with.
+    """
+    parser = argparse.ArgumentParser(prog="batchyard_worker")
+    parser.add_argument("--socket-fd", type=int, required=True)
+    parser.add_argument("--cell-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    log_fd = _detach()
+    code = 70
+    try:
+        sock = socket.socket(fileno=options.socket_fd)
+        os.set_inheritable(options.socket_fd, False)
+        _serve(sock, _map_cell(options.cell_fd))
+    except frames.Closed:
+        code = 0
+    except BaseException:
+        os.write(log_fd, traceback.format_exc().encode("utf-8", "backslashreplace"))
+    os._exit(code)  # no handler's thread or exit hook may hold a worker that nobody talks to
+
+
+def _detach() -> int:
+    """Keeps the handler's standard streams off everything that matters; a copy of the old standard error."""
+    log_fd = os.dup(2)
+    null = os.open(os.devnull, os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
+    os.close(null)
+    # A function, not SIG_IGN: ignored signals stay ignored in the programs that a handler starts.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    return log_fd
+
+
+def _map_cell(fd: int) -> memoryview:
+    cell = mmap.mmap(fd, CELL_BYTES)
+    os.close(fd)
+    # A child that a handler forks and that comes back into the loop must not write here: it dies instead.
+    cell.madvise(mmap.MADV_DONTFORK)
+    return memoryview(cell).cast("q")
+
+
+def _serve(sock: socket.socket, cell: memoryview) -> None:
+    reader = frames.FrameReader(sock)
+    messages = reader.read(block=True)
+    first = messages.pop(0)
+    if first.WhichOneof("kind") != "load":
+        raise ValueError("the first message is not Load")
+    os.register_at_fork(after_in_child=lambda: os.close(sock.fileno()))
+    kind, error = _load(first.load)
+    frames.send(sock, worker_pb2.FromWorker(loaded=worker_pb2.Loaded(error=error)))
+    if kind is None:
+        while True:  # the server ends this process
+            reader.read(block=True)
+    gc.collect()
+    gc.freeze()
+    worker = loop.Worker(sock, reader, cell, kind, first.load.run_ahead_millis)
+    worker.take(messages)
+    worker.serve()
+
+
+def _load(load: worker_pb2.Load) -> tuple[Optional[loop.Kind], str]:
+    """The handler, or why it cannot be loaded: one line, then the traceback."""
+    sys.path[0:0] = load.path
+    try:
+        if load.kind == "python":
+            return python_kind.PythonHandler.load(load), ""
+        if load.kind == "command":
+            return command_kind.CommandHandler.load(load), ""
+        return None, f"unknown kind {load.kind!r}"
+    except BaseException as error:  # a handler's import may raise anything, SystemExit too
+        text = f"{type(error).__name__}: {error}".replace("\n", " ")
+        return None, text + "\n" + traceback.format_exc()
