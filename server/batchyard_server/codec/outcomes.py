@@ -1,0 +1,63 @@
+"""Which bytes are an outcome that the server itself gives? (Those of workers pass through unparsed.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchyard.v1 import record_pb2
+from google.protobuf import any_pb2, timestamp_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from batchyard_server.codec.v1 import shadow_pb2
+from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.task import Flush, Task
+
+
+def status(code: Code, reason: Reason, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
+    """A google.rpc.Status with its ErrorInfo (AIP-193)."""
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=dict(metadata)))
+    return status_pb2.Status(code=int(code), message=message, details=[detail])
+
+
+def timestamp(microseconds: int) -> timestamp_pb2.Timestamp:
+    """Microseconds since 1970 UTC as a Timestamp."""
+    seconds, micros = divmod(microseconds, 1_000_000)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def failed_record(
+    task: Task,
+    index: int,
+    *,
+    inputs: bytes,
+    position: int,
+    attempt: int,
+    code: Code,
+    reason: Reason,
+    message: str,
+    metadata: Mapping[str, str],
+    start_us: int,
+    end_us: int,
+) -> Flush:
+    """The FAILED outcome of one record, which is the `position`-th in `inputs` (serialized RawInputs)."""
+    raw = shadow_pb2.RawInputs.FromString(inputs).records[position]
+    error = status(code, reason, message, metadata)
+    record = record_pb2.RecordInfo(
+        name=f"{task.name}/records/{index}",
+        index=index,
+        record_id=shadow_pb2.RecordInputHead.FromString(raw).record_id,
+        state=record_pb2.RecordInfo.FAILED,
+        error=error,
+        attempt=attempt,
+        generation=task.generation,
+        start_time=timestamp(start_us),
+        end_time=timestamp(end_us),
+    )
+    return Flush(
+        ranges=[(index, index + 1)],
+        count=1,
+        page=shadow_pb2.RawRecordPage(records=[record.SerializeToString()]).SerializeToString(),
+        failed=[index],
+        failures=[(index, error.SerializeToString())],
+    )

@@ -1,0 +1,145 @@
+"""What does dispatch say to execution, and execution to dispatch? One subtask, one side each."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.task import Attempts, Flush, Lease, Task
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Subtask:
+    """Records of one task that one worker runs as a unit.
+
+    Attributes:
+        task: the task as it was when the subtask was cut.
+        inputs: serialized RawInputs of the records, in the order of `lease.ranges`.
+        attempts: of those records that began before.
+        estimate_ns: how long it will take, by what is known of the task or handler; None = nothing is known.
+        open: indexes whose outcome is not durable yet.
+        granted: whether the store confirmed the lease.
+        cancelled: its outcomes are not wanted any more, so its worker may be killed.
+    """
+
+    task: Task
+    lease: Lease
+    inputs: bytes
+    attempts: dict[int, Attempts]
+    estimate_ns: int | None
+    open: rg.Ranges
+    granted: bool = False
+    cancelled: bool = False
+    commits: int = 0
+    ended: Callable[[], None] | None = field(default=None, repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many records it was cut with."""
+        return rg.count(self.lease.ranges)
+
+
+class Cause(enum.Enum):
+    """Why a worker is gone."""
+
+    CRASH = "crash"
+    """By itself, or by somebody else's kill. Counts against the record that was running."""
+    TIMEOUT = "timeout"
+    """Killed because the running record passed its record_timeout."""
+    KILLED = "killed"
+    """Killed by us for another reason (cancel, drain, eviction). Counts against nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """The end of a worker under a subtask.
+
+    Attributes:
+        index: the record of this subtask that was running; None if none had begun or all had finished.
+        begun_to: records of the subtask, counted from its first, that had begun.
+        started_us, ended_us: wall clock; when that record began, when the loss was seen.
+        exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.
+        unreaped: ids of processes that not even SIGKILL ended within the bound.
+    """
+
+    cause: Cause
+    index: int | None
+    begun_to: int
+    started_us: int
+    ended_us: int
+    exit: str
+    unreaped: tuple[int, ...] = ()
+
+
+class Reports(Protocol):
+    """What execution tells dispatch. Called on the loop; returns at once."""
+
+    def outcomes(
+        self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]
+    ) -> None:
+        """Records ended. `ack` is to be called once they are durable; `last`: the worker is done with the subtask."""
+        ...
+
+    def returned(self, subtask: Subtask) -> None:
+        """The subtask came back untouched."""
+        ...
+
+    def lost(self, subtask: Subtask, loss: Loss) -> None:
+        """The worker is gone and everything it started is reaped (or `loss.unreaped`)."""
+        ...
+
+    def capacity(self) -> None:
+        """A slot, a worker or a handler has become free or available."""
+        ...
+
+
+class Slot(Protocol):
+    """A place for one worker."""
+
+    @property
+    def name(self) -> str:
+        """For people, and the `worker` of leases."""
+        ...
+
+    def run(self, subtask: Subtask) -> None:
+        """Send the subtask behind those the slot already has."""
+        ...
+
+    def reserve(self, estimate_ns: int | None) -> None:
+        """Count a subtask that is being prepared for this slot; `run` or `unreserve` follows."""
+        ...
+
+    def unreserve(self, estimate_ns: int | None) -> None:
+        """The subtask will not come after all."""
+        ...
+
+
+class Executor(Protocol):
+    """What owns workers."""
+
+    def slot_for(self, handler: str, estimate_ns: int | None) -> Slot | None:
+        """A slot that can take a subtask of this handler now, or None. Starts or exchanges a worker if that is needed."""
+        ...
+
+    def is_available(self, handler: str) -> bool:
+        """Whether the handler is configured and its last load did not fail."""
+        ...
+
+    def withdraw(self, subtask: Subtask, *, kill: bool) -> None:
+        """Take the subtask back: `returned` if it is untouched.
+
+        Else, with `kill`, its worker is killed and `lost` follows (KILLED); without, it goes on as if nothing was said.
+        A subtask that the executor does not have (any more) is ignored.
+        """
+        ...
+
+    def running(self) -> Iterator[tuple[Subtask, int]]:
+        """The records whose handler runs at this moment."""
+        ...
+
+    async def stop(self) -> None:
+        """Kill and reap every worker; `lost` (KILLED) comes for what they had."""
+        ...

@@ -1,0 +1,101 @@
+"""What of one live task is still to be run? Its pending indexes, its subtasks, its pace."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from batchyard_server.dispatch.protocols import Subtask
+from batchyard_server.dispatch.sizing import Pace
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.task import Attempts, Task
+
+
+class TaskQueue:
+    """One QUEUED, RUNNING or CANCELLING task in memory. The store is the truth; this is rebuilt from it at start."""
+
+    __slots__ = ("attempts", "cutting", "in_line", "pace", "pending", "pending_count", "subtasks", "task")
+
+    def __init__(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts], pace: Pace) -> None:
+        self.task = task
+        self.pending: deque[tuple[int, int]] = deque(pending)
+        self.pending_count = rg.count(pending)
+        self.attempts = attempts
+        self.subtasks: set[Subtask] = set()
+        self.pace = pace
+        self.cutting = 0  # subtasks that are being prepared and are not in `subtasks` yet
+        self.in_line = False  # kept by Ready
+
+    def take(self, most: int) -> rg.Ranges:
+        """Take the first `most` pending indexes out."""
+        taken: rg.Ranges = []
+        while most > 0 and self.pending:
+            start, end = self.pending.popleft()
+            size = min(most, end - start)
+            taken.append((start, start + size))
+            if start + size < end:
+                self.pending.appendleft((start + size, end))
+            most -= size
+        self.pending_count -= rg.count(taken)
+        return taken
+
+    def forget_pending(self) -> None:
+        """Run nothing more of it."""
+        self.pending.clear()
+        self.pending_count = 0
+
+    def forget_attempts(self, ranges: rg.Ranges) -> None:
+        """These indexes have their outcome."""
+        if self.attempts:
+            self.attempts = {
+                i: a for i, a in self.attempts.items() if not any(start <= i < end for start, end in ranges)
+            }
+
+    def give_back(self, ranges: rg.Ranges) -> None:
+        """Make indexes pending again, in their place."""
+        if ranges:
+            self.pending = deque(rg.normalize([*ranges, *self.pending]))
+            self.pending_count = rg.count(list(self.pending))
+
+    def is_idle(self) -> bool:
+        """Whether no worker has, or is about to get, any of its records."""
+        return not self.subtasks and not self.cutting
+
+    def attempts_of(self, ranges: rg.Ranges) -> dict[int, Attempts]:
+        """What is known of earlier executions of these indexes."""
+        if not self.attempts:
+            return {}
+        return {i: a for i, a in self.attempts.items() if any(start <= i < end for start, end in ranges)}
+
+
+class Ready:
+    """The queues that have pending records, by handler, in round robin."""
+
+    def __init__(self) -> None:
+        self._by_handler: dict[str, deque[TaskQueue]] = {}
+
+    def add(self, queue: TaskQueue) -> None:
+        """Put a queue at the end of its handler's round, if it is not in it."""
+        if not queue.in_line:
+            queue.in_line = True
+            self._by_handler.setdefault(queue.task.handler, deque()).append(queue)
+
+    def handlers(self) -> list[str]:
+        """Handlers with a ready queue, the one that was served longest ago first."""
+        return list(self._by_handler)
+
+    def peek(self, handler: str) -> TaskQueue | None:
+        """The next queue of the handler; drops those that have nothing pending any more."""
+        line = self._by_handler.get(handler)
+        while line:
+            if line[0].pending_count:
+                return line[0]
+            line.popleft().in_line = False
+        self._by_handler.pop(handler, None)
+        return None
+
+    def rotate(self, handler: str) -> None:
+        """Served: its first queue goes to the end of the handler's line, the handler to the end of all."""
+        line = self._by_handler.pop(handler, None)
+        if line:
+            line.rotate(-1)
+            self._by_handler[handler] = line

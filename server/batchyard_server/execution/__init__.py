@@ -1,0 +1,1 @@
+"""How it runs: worker processes, what is said to them, and how they are killed."""
