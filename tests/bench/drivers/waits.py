@@ -1,0 +1,58 @@
+"""Holds WaitOperation calls open on tasks that do not end; a call that is answered is made again, as a client would."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import grpc.aio
+from google.longrunning import operations_pb2
+from google.protobuf import duration_pb2
+
+from tests.bench import api
+from tests.bench.drivers import protocol
+
+
+class Waits:
+    """State of the driver: a loop in a thread that holds the calls."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._waiting: list[asyncio.Task[None]] = []
+
+    def open(self, address: str, count: int) -> dict[str, Any]:
+        """Make `count` DRAFTs and wait for each."""
+        asyncio.run_coroutine_threadsafe(self._open(address, count), self._loop).result(120)
+        return {}
+
+    def held(self) -> dict[str, Any]:
+        """How many calls are being held; an error of any of them is an error here."""
+        failed = [task for task in self._waiting if task.done()]
+        if failed:
+            raise RuntimeError(f"{len(failed)} waits ended: {failed[0].exception()}")
+        return {"held": len(self._waiting)}
+
+    async def _open(self, address: str, count: int) -> None:
+        channel = grpc.aio.insecure_channel(address, options=api.OPTIONS)
+        create = channel.unary_unary(api.SERVICE + "CreateBatchTask")
+        wait = channel.unary_unary("/google.longrunning.Operations/WaitOperation")
+        names = []
+        for _ in range(count):
+            answer = await create(api.create_request("bench_noop", start=False).SerializeToString(), timeout=30)
+            names.append(operations_pb2.Operation.FromString(answer).name)
+        self._waiting = [asyncio.create_task(self._hold(wait, name)) for name in names]
+
+    async def _hold(self, wait: Any, name: str) -> None:
+        timeout = duration_pb2.Duration(seconds=api.WAIT_SECONDS)
+        body = operations_pb2.WaitOperationRequest(name=name, timeout=timeout).SerializeToString()
+        while True:
+            answer = operations_pb2.Operation.FromString(await wait(body, timeout=api.WAIT_SECONDS + 10))
+            if answer.done:
+                raise RuntimeError(f"{name} is done")
+
+
+if __name__ == "__main__":
+    driver = Waits()
+    protocol.serve(open=driver.open, held=driver.held)

@@ -1,0 +1,1 @@
+"""The same no-op as a task of other systems."""
