@@ -1,0 +1,261 @@
+"""The batch tasks of a project: run, get, list, delete (`client.batch`)."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from batchyard import _payload
+from batchyard._aio.call import call, stream
+from batchyard._aio.task import AsyncBatchTaskOperation
+from batchyard._errors import BatchyardError
+from batchyard._info import BatchTaskInfo
+from batchyard._names import child_name, last_id, project_name
+from batchyard._progress import Progress, Reporter
+from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
+from batchyard._status import BatchTaskStatus
+from batchyard._transport_aio import Records, Source
+from batchyard._undefined import UNDEFINED, Undefined
+from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from batchyard._aio.connection import AsyncConnection
+    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest, StreamBatchTasksResponse
+
+# Seconds spent on removing a draft whose upload broke off and that nobody could find again.
+_TIDY_TIMEOUT = 2.0
+
+
+class AsyncBatch:
+    """The batch tasks of the client's project."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def run(
+        self,
+        handler: str,
+        records: Records,
+        *,
+        parameters: object = None,
+        labels: Mapping[str, str] | None = None,
+        display_name: str | None = None,
+        task_id: str | None = None,
+        record_timeout: float | timedelta | None = None,
+        record_ids: Iterable[str] | None = None,
+        start: bool = True,
+        request_id: str | None = None,
+        progress: Progress = None,
+        timeout: float = 60,
+    ) -> AsyncBatchTaskOperation:
+        """Hand a batch of records to a handler; returns when all of them are durable and the task is started.
+
+        A small batch travels in one request. A larger one, of any size, is streamed into a draft with flat memory; cuts
+        of the connection and restarts of the server are survived, and nothing is lost or doubled.
+
+        Args:
+            handler: id of a handler of the server; `client.handlers.list()` names them.
+            records: any iterable, also a generator (asynchronous client: or asynchronous iterable). A str reaches a
+                `python` handler as str, bytes as bytes, what JSON can say as that object, a protobuf message as Any; a
+                `Record` adds a record_id or content_type; a `batchyard.v1.RecordInput` passes unchanged.
+            parameters: arguments for the whole batch, the handler's `context.parameters`; at most 256 KiB.
+            labels: at most 64, key `[a-z][a-z0-9_.-]{0,62}`.
+            display_name: text for people, at most 256 bytes.
+            task_id: id of the new task, `[a-zA-Z0-9_-]{1,64}`. None: made by the server.
+            record_timeout: seconds that the handler may run on one record. None: no limit.
+            record_ids: one id per record, in the same order.
+            start: False leaves a draft: `append` more to it, then `start` it.
+            request_id: UUID4 that makes the whole call safe to repeat, also from another process and in the middle of
+                an upload: the same call with the same id goes on where the first one stopped. None: a new one, and a
+                draft whose upload fails is removed.
+            progress: called with `RecordCounts` as records become durable, or "bar".
+            timeout: seconds, of each call, and without progress while records are streamed.
+
+        Raises:
+            RecordValueError: a record has no form on the wire (it names the index).
+            NotFoundError: no such handler.
+            AlreadyExistsError: task_id is taken, or request_id was used with other content.
+            InvalidArgumentError: a bound is exceeded, or there are no records to start.
+            RpcError: any other refusal, or no answer within `timeout`.
+        """
+        source = Source(records)
+        builder = MessageBuilder(record_ids)
+        builder.most_records = INLINE_RECORDS
+        first = await source.next_message(builder)
+        builder.most_records = MESSAGE_RECORDS
+        request = batch_task_service_pb2.CreateBatchTaskRequest(
+            parent=project_name(self._connection.project),
+            batch_task=_new_task(handler, parameters, labels, display_name, record_timeout),
+            batch_task_id=task_id or "",
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        if source.exhausted:
+            builder.finish()
+            request.start = start
+            if first is not None:
+                request.records.MergeFrom(first.records)
+            return await self._create(request, timeout)
+        request.start = False
+        operation = await self._create(request, timeout)
+        reporter = Reporter(progress)
+        try:
+            await self._upload(operation, source, builder, first, reporter, start, request.request_id, timeout)
+        except BaseException:
+            if request_id is None:
+                with suppress(BatchyardError):
+                    await operation.delete(timeout=_TIDY_TIMEOUT)
+            raise
+        finally:
+            reporter.close()
+        return operation
+
+    async def _create(self, request: Any, timeout: float) -> AsyncBatchTaskOperation:
+        operation = await call(self._connection.service.CreateBatchTask, request, timeout)
+        metadata = batch_task_pb2.BatchTaskMetadata()
+        operation.metadata.Unpack(metadata)
+        return AsyncBatchTaskOperation(self._connection, metadata.batch_task, operation.name)
+
+    async def _upload(
+        self,
+        operation: AsyncBatchTaskOperation,
+        source: Source,
+        builder: MessageBuilder,
+        first: AppendRecordsRequest | None,
+        reporter: Reporter,
+        start: bool,
+        request_id: str,
+        timeout: float,
+    ) -> None:
+        """Fill a draft and start it."""
+        upload = operation.new_upload(reporter, timeout)
+        await upload.send(source, builder, first)
+        if start:
+            await operation.start(request_id=_derived_id(request_id, "start"), timeout=timeout)
+
+    async def get(self, task: str | BatchTaskInfo, *, timeout: float = 60) -> AsyncBatchTaskOperation:
+        """Return the handle of a batch task.
+
+        Args:
+            task: id or resource name, looked up on the server; or a `BatchTaskInfo`, taken as it is without a call.
+            timeout: seconds.
+
+        Raises:
+            NotFoundError: there is no such task.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        if isinstance(task, BatchTaskInfo):
+            return AsyncBatchTaskOperation(self._connection, task.name, task.operation)
+        info = await self.get_info(task, timeout=timeout)
+        return AsyncBatchTaskOperation(self._connection, info.name, info.operation)
+
+    async def get_info(self, task: str, *, timeout: float = 60) -> BatchTaskInfo:
+        """Read one batch task by id or resource name.
+
+        Raises:
+            NotFoundError: there is no such task.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        name = child_name(self._connection.project, "batchTasks", task)
+        request = batch_task_service_pb2.GetBatchTaskRequest(name=name)
+        return BatchTaskInfo(await call(self._connection.service.GetBatchTask, request, timeout))
+
+    async def delete(self, task: str, *, timeout: float = 60) -> None:
+        """Delete a draft or a task that has ended, by id or resource name.
+
+        Raises:
+            IllegalStateError: it has not ended.
+            NotFoundError: there is no such task.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        name = child_name(self._connection.project, "batchTasks", task)
+        await AsyncBatchTaskOperation(self._connection, name, "").delete(timeout=timeout)
+
+    def info_pages(
+        self, *, page_size: int = 0, resume_token: str = "", timeout: float = 60
+    ) -> AsyncIterator[StreamBatchTasksResponse]:
+        """Yield the tasks of the project page by page, as messages, newest first: the fastest way to read many.
+
+        Args:
+            page_size: most tasks in one page; 0: the server's choice. A page also ends at 256 KiB.
+            resume_token: of a page read before: goes on after it.
+            timeout: seconds to wait for one page. A cut stream resumes within it.
+
+        Yields:
+            Pages: `.batch_tasks` (`batchyard.v1.BatchTaskInfo`) and `.resume_token`.
+
+        Raises:
+            RpcError: no page within `timeout`, or refused.
+        """
+        request = batch_task_service_pb2.StreamBatchTasksRequest(
+            parent=project_name(self._connection.project), page_size=page_size, resume_token=resume_token
+        )
+        return stream(self._connection.service.StreamBatchTasks, request, timeout)
+
+    async def list_info(
+        self,
+        *,
+        page_size: int | Undefined = UNDEFINED,
+        status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
+        timeout: float = 60,
+    ) -> AsyncIterator[BatchTaskInfo]:
+        """Yield the tasks of the project, newest first.
+
+        Args:
+            page_size: most tasks in one message of the stream.
+            status: only tasks of this status; a member of `BatchTaskStatus`, its name or number. Checked here, not on
+                the server: all tasks are read.
+            timeout: seconds to wait for one message.
+
+        Raises:
+            ValueError: no such status.
+            RpcError: no message within `timeout`, or refused.
+        """
+        wanted = None if isinstance(status, Undefined) else BatchTaskStatus.coerce(status)
+        size = 0 if isinstance(page_size, Undefined) else page_size
+        async for page in self.info_pages(page_size=size, timeout=timeout):
+            for task in page.batch_tasks:
+                if (
+                    wanted in {None, BatchTaskStatus.STATUS_UNSPECIFIED}
+                    or BatchTaskStatus.of_state(task.state) is wanted
+                ):
+                    yield BatchTaskInfo(task)
+
+    async def list_operations(
+        self,
+        *,
+        page_size: int | Undefined = UNDEFINED,
+        status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
+        timeout: float = 60,
+    ) -> AsyncIterator[AsyncBatchTaskOperation]:
+        """Yield one handle per task, of its current generation; arguments and errors as of `list_info`."""
+        async for info in self.list_info(page_size=page_size, status=status, timeout=timeout):
+            yield AsyncBatchTaskOperation(self._connection, info.name, info.operation)
+
+
+def _new_task(
+    handler: str,
+    parameters: object,
+    labels: Mapping[str, str] | None,
+    display_name: str | None,
+    record_timeout: float | timedelta | None,
+) -> batch_task_pb2.BatchTaskInfo:
+    task = batch_task_pb2.BatchTaskInfo(
+        handler=last_id(handler), display_name=display_name or "", labels=dict(labels or {})
+    )
+    if parameters is not None:
+        _payload.encode(parameters, task.parameters)
+    if record_timeout is not None:
+        span = record_timeout if isinstance(record_timeout, timedelta) else timedelta(seconds=record_timeout)
+        task.constraints.record_timeout.FromTimedelta(span)
+    return task
+
+
+def _derived_id(request_id: str, verb: str) -> str:
+    """Return the UUID4-shaped id of a further request of the same call: the same in every process that repeats it."""
+    digest = hashlib.sha256(f"{request_id}/{verb}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))

@@ -1,0 +1,163 @@
+# Generated from _aio/task.py by client/python/unasync.py; change that file and run `make gen`.
+"""The handle of one batch task."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from batchyard._errors import NotFoundError
+from batchyard._info import BatchTaskInfo, RecordInfo
+from batchyard._names import last_id
+from batchyard._progress import Progress, RecordCounts, Reporter
+from batchyard._records import MessageBuilder
+from batchyard._status import BatchTaskStatus
+from batchyard._sync.call import call
+from batchyard._sync.operation import OperationHandle
+from batchyard._sync.result import VIEWS, RecordReader, View
+from batchyard._sync.upload import Upload
+from batchyard._transport_sync import Records, Source
+from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchyard._sync.connection import Connection
+
+
+class BatchTaskOperation(OperationHandle, RecordReader):
+    """A batch task and the operation of one of its generations.
+
+    `await` it (asynchronous client) or call `wait()` for the result. Nothing runs in the background: a handle that is
+    dropped leaves the task alone, and `client.batch.get(task_id)` makes another one, in any process.
+    """
+
+    def __init__(self, connection: Connection, task_name: str, operation_name: str) -> None:
+        super().__init__(connection, operation_name)
+        self._task_name = task_name
+
+    @property
+    def task_id(self) -> str:
+        """Id of the batch task in its project."""
+        return last_id(self._task_name)
+
+    @property
+    def task_name(self) -> str:
+        """`projects/{project}/batchTasks/{batch_task}`."""
+        return self._task_name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._task_name}>"
+
+    def get_task_info(self, *, timeout: float = 60) -> BatchTaskInfo:
+        """Read everything about the task, counts included, in any state.
+
+        Raises:
+            NotFoundError: it was deleted.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.GetBatchTaskRequest(name=self._task_name)
+        return BatchTaskInfo(call(self._connection.service.GetBatchTask, request, timeout))
+
+    def get_status(self, *, timeout: float = 60) -> BatchTaskStatus:
+        """Return how far this generation of the task has come.
+
+        Raises:
+            NotFoundError: the task was deleted.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        try:
+            metadata = (self.get_operation_status(timeout=timeout)).metadata if self._name else None
+        except NotFoundError:  # the operation was forgotten; the task may still be there
+            metadata = None
+        if isinstance(metadata, batch_task_pb2.BatchTaskMetadata):
+            return BatchTaskStatus.of_state(metadata.state)
+        return (self.get_task_info(timeout=timeout)).status
+
+    def get_record(self, index: int, *, view: View = "full", timeout: float = 60) -> RecordInfo:
+        """Read one record.
+
+        Raises:
+            NotFoundError: no such index.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.GetRecordRequest(name=f"{self._task_name}/records/{index}", view=VIEWS[view])
+        return RecordInfo(call(self._connection.service.GetRecord, request, timeout))
+
+    def delete(self, *, timeout: float = 60) -> None:
+        """Delete the task with its records and outcomes. Only a draft and a task that has ended can be deleted.
+
+        Raises:
+            IllegalStateError: it has not ended: cancel it first and wait.
+            NotFoundError: it is gone already.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.DeleteBatchTaskRequest(name=self._task_name, request_id=str(uuid.uuid4()))
+        call(self._connection.service.DeleteBatchTask, request, timeout)
+
+    def start(self, *, request_id: str | None = None, timeout: float = 60) -> None:
+        """Start a draft. Of a task that is queued or running: no effect.
+
+        Args:
+            request_id: UUID4 that makes the call safe to repeat from another process. None: a new one.
+            timeout: seconds.
+
+        Raises:
+            NoRecordsError: the draft is empty.
+            TaskCompletedError: it has ended.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.StartBatchTaskRequest(
+            name=self._task_name, request_id=request_id or str(uuid.uuid4())
+        )
+        operation = call(self._connection.service.StartBatchTask, request, timeout)
+        self._name = operation.name
+
+    def append(
+        self,
+        records: Records,
+        *,
+        record_ids: Iterable[str] | None = None,
+        skip_appended: bool = False,
+        progress: Progress = None,
+        timeout: float = 60,
+    ) -> int:
+        """Append records to a draft; returns when they are durable.
+
+        Args:
+            records: any iterable (asynchronous client: or asynchronous iterable), of any size; see `run`.
+            record_ids: one id per record, in the same order.
+            skip_appended: `records` begins with what the draft holds already, e.g. because an earlier call broke off:
+                that part is skipped.
+            progress: called with `RecordCounts` as they become durable, or "bar".
+            timeout: seconds without progress after which it gives up; cuts and restarts in between are survived.
+
+        Returns:
+            How many records the draft holds now.
+
+        Raises:
+            RecordValueError: a record has no form on the wire; those before it may have been appended.
+            AppendInProgressError: somebody else appends to this task.
+            IllegalStateError: the task is no draft any more.
+            RpcError: refused, or no progress.
+        """
+        reporter = Reporter(progress)
+        upload = self.new_upload(reporter, timeout)
+        builder = MessageBuilder(record_ids)
+        try:
+            if not skip_appended:
+                builder.begin_at(upload.ask())
+            source = Source(records)
+            upload.send(source, builder, source.next_message(builder))
+        finally:
+            upload.close()
+            reporter.close()
+        return upload.next_index
+
+    def new_upload(self, reporter: Reporter, timeout: float) -> Upload:
+        """Return an upload into this task; internal to the client."""
+
+        def acknowledged(next_index: int) -> None:
+            reporter(RecordCounts(total=next_index, pending=next_index))
+
+        return Upload(self._connection.service.AppendRecords, self._task_name, timeout, acknowledged)

@@ -1,0 +1,164 @@
+# Generated from _aio/upload.py by client/python/unasync.py; change that file and run `make gen`.
+"""Appending records to a DRAFT over a stream that may be cut at any point.
+
+What was sent and not acknowledged stays in a window of bounded size. After a cut the server is asked for the next index
+it expects, what lies below it is dropped from the window, the rest is sent again: nothing is lost and nothing doubled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import grpc
+
+from batchyard._error_map import rpc_error
+from batchyard._retry import Backoff, StreamEnded, now, transient
+from batchyard._transport_sync import AppendStream, sleep
+from batchyard.v1 import batch_task_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchyard._records import MessageBuilder
+    from batchyard._transport_sync import Source
+    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
+
+# Bytes sent and not acknowledged. Two group commits of the server (8 MiB each) keep it busy; memory stays flat.
+WINDOW_BYTES: Final = 16 * 1024 * 1024
+
+
+class Upload:
+    """One upload into one task.
+
+    Args:
+        method: the stub's AppendRecords.
+        name: resource name of the task.
+        timeout: seconds without progress after which it gives up.
+        acknowledged: called with the next index whenever it has risen.
+    """
+
+    def __init__(self, method: Any, name: str, timeout: float, acknowledged: Callable[[int], None]) -> None:
+        self._method = method
+        self._name = name
+        self._timeout = timeout
+        self._acknowledged = acknowledged
+        self._stream: AppendStream | None = None
+        self._window: deque[tuple[AppendRecordsRequest, int]] = deque()
+        self._window_bytes = 0
+        self._backoff = Backoff()
+        self._progress_at = now()
+        self.next_index = 0
+
+    def send(self, source: Source, builder: MessageBuilder, first: AppendRecordsRequest | None) -> None:
+        """Append `first` and everything in `source`; returns when all of it is durable.
+
+        Raises:
+            RpcError: refused, or no progress for `timeout` seconds.
+            RecordValueError: a record has no form on the wire.
+        """
+        try:
+            message = first
+            while message is not None:
+                self._push(message)
+                message = None if source.exhausted else source.next_message(builder)
+            builder.finish()
+            while self._window:
+                self._repeat(None)
+            self._finish()
+        finally:
+            self.close()
+
+    def ask(self) -> int:
+        """Return the next index that the server expects."""
+        self.close()
+        while self._stream is None:
+            self._repeat(None)
+        return self.next_index
+
+    def close(self) -> None:
+        """Give the current call up, if there is one."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+    def _push(self, message: AppendRecordsRequest) -> None:
+        size = message.ByteSize()
+        while self._window and self._window_bytes + size > WINDOW_BYTES:
+            self._repeat(None)
+        if not self._window:
+            self._progress_at = now()
+        self._window.append((message, size))
+        self._window_bytes += size
+        self._repeat(message)
+
+    def _repeat(self, message: AppendRecordsRequest | None) -> None:
+        """Write `message`, or read one reply if it is None; reconnect as often as `timeout` allows.
+
+        Opening a stream sends the whole window, so it writes `message` too.
+        """
+        while True:
+            try:
+                if self._stream is None:
+                    self._open()
+                elif message is None:
+                    self._acknowledge(self._stream.read())
+                else:
+                    self._stream.write(message)
+            except grpc.RpcError as error:
+                self._cut(error)
+            else:
+                return
+
+    def _open(self) -> None:
+        """Open a stream, learn the next index, send what the server does not have."""
+        left = self._timeout - (now() - self._progress_at)
+        self._stream = stream = AppendStream(self._method, max(left, 0.001))
+        stream.write(batch_task_service_pb2.AppendRecordsRequest(name=self._name))
+        self._acknowledge(stream.read())
+        for message, _ in self._window:
+            stream.write(message)
+
+    def _acknowledge(self, reply: Any) -> None:
+        if reply is None:
+            raise StreamEnded
+        if reply.next_index <= self.next_index:
+            return
+        self.next_index = reply.next_index
+        self._progress_at = now()
+        self._backoff.reset()
+        while self._window:
+            message, size = self._window[0]
+            if message.first_index + len(message.records) > self.next_index:
+                break
+            self._window.popleft()
+            self._window_bytes -= size
+        if self._window and self._window[0][0].first_index < self.next_index:
+            message = self._window[0][0]  # part of it is durable: keep the rest
+            del message.records[: self.next_index - message.first_index]
+            message.first_index = self.next_index
+        self._acknowledged(self.next_index)
+
+    def _cut(self, error: grpc.RpcError) -> None:
+        """Wait before the next try; raise if there should be none."""
+        self.close()
+        again = transient(error)
+        code = cast("Any", error).code()
+        # A stream's own deadline says nothing: only time without progress does. ABORTED: the server has not noticed yet
+        # that the stream before is dead.
+        again_soon = code in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
+        delay = self._backoff.delay(again)
+        if (again is None and not again_soon) or now() + delay - self._progress_at >= self._timeout:
+            raise rpc_error(error) from error
+        sleep(delay)
+
+    def _finish(self) -> None:
+        """End the stream in good order, so that the server is done with it; everything is durable already."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.done_writing()
+            while self._stream.read() is not None:
+                pass
+        except grpc.RpcError:
+            return  # a cut after the last acknowledgement costs nothing

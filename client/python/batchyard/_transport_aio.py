@@ -1,0 +1,99 @@
+"""The few things that differ between grpc.aio and grpc, for the asynchronous client. `_transport_sync` is its twin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from batchyard._records import MessageBuilder, check_records
+from batchyard._retry import StreamEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest, AppendRecordsResponse
+
+Records: TypeAlias = Iterable[object] | AsyncIterable[object]
+sleep = asyncio.sleep
+
+
+def open_channel(
+    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+) -> grpc.aio.Channel:
+    """Open a channel; nothing is sent before the first call."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def unary(method: Any, request: Any, timeout: float) -> Any:
+    """Make one unary call."""
+    return await method(request, timeout=timeout)
+
+
+async def read(call: Any) -> Any:
+    """Return the next message of a stream, None at its end."""
+    message = await call.read()
+    return None if message is grpc.aio.EOF else message
+
+
+class AppendStream:
+    """One AppendRecords call. Writes and reads alternate in one task; replies are small, so neither blocks the other."""
+
+    def __init__(self, method: Any, timeout: float) -> None:
+        self._call = method(timeout=timeout)
+
+    async def write(self, request: AppendRecordsRequest) -> None:
+        """Send one message; waits while the transport's window is full."""
+        try:
+            await self._call.write(request)
+        except asyncio.InvalidStateError:  # the call has ended already: its status says why
+            while await read(self._call) is not None:
+                pass
+            raise StreamEnded from None
+
+    async def read(self) -> AppendRecordsResponse | None:
+        """Return the next reply, None at the end."""
+        return await read(self._call)
+
+    async def done_writing(self) -> None:
+        """Tell the server that nothing more comes."""
+        await self._call.done_writing()
+
+    def cancel(self) -> None:
+        """Give the call up. May be repeated."""
+        self._call.cancel()
+
+
+class Source:
+    """The caller's records, pulled one by one: an iterable or an asynchronous iterable.
+
+    Attributes:
+        exhausted: True once everything was taken.
+    """
+
+    def __init__(self, records: Records) -> None:
+        check_records(records)
+        self.exhausted = False
+        self._pulled = aiter(records) if isinstance(records, AsyncIterable) else None
+        self._values = iter(()) if isinstance(records, AsyncIterable) else iter(records)
+
+    async def next_message(self, builder: MessageBuilder) -> AppendRecordsRequest | None:
+        """Fill the builder's message from the records; None if there are none left."""
+        self.exhausted = not (builder.fill(self._values) if self._pulled is None else await self._pull(builder))
+        return builder.take()
+
+    async def _pull(self, builder: MessageBuilder) -> bool:
+        assert self._pulled is not None
+        while not builder.fill(iter(())):
+            try:
+                value = await anext(self._pulled)
+            except StopAsyncIteration:
+                return False
+            if builder.fill(iter((value,))):
+                break
+        return True
