@@ -84,12 +84,14 @@ types: dev ## Check types
 
 # ----------------------------------------------------------------------------------------------------------- contract
 .PHONY: gen
-gen: dev ## Generate the Python code of the protos
+gen: dev ## Generate the Python code of the protos, and the synchronous client from the asynchronous one
 	@$(PY) proto/generate.py
+	$(PY) client/python/unasync.py
 
 .PHONY: gen-check
-gen-check: dev ## Fail if the generated code is not what the protos give
+gen-check: dev ## Fail if the generated code is not current
 	@$(PY) proto/generate.py --check
+	$(PY) client/python/unasync.py --check
 
 .PHONY: lint-proto
 lint-proto: dev ## Judge the contract: descriptors, service configuration, and buf where npm is there
