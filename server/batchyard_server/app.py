@@ -1,0 +1,154 @@
+"""The composition root: the only place that knows which store and which executor there are.
+
+store ─▶ recover ─▶ dispatch + executor ─▶ rpc          SIGTERM: rpc drains ─▶ dispatch drains ─▶ rpc ─▶ store close
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import uvloop
+
+from batchyard_server.codec.tokens import Tokens
+from batchyard_server.config.settings import Address, Config
+from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.live import NullLive
+from batchyard_server.execution.handlers import HandlerBook
+from batchyard_server.model.clock import Clock, Randomness, SystemClock, SystemRandomness
+from batchyard_server.model.failpoints import Failpoints
+from batchyard_server.model.handler import Isolation
+from batchyard_server.rpc.server import RpcServer
+from batchyard_server.store.errors import StoreError
+from batchyard_server.store.protocols import Store
+from batchyard_server.store.sqlite import open_sqlite
+
+OK, CANNOT_START, INTERRUPTED = 0, 1, 130
+GRACE_SECONDS = 2.0  # for calls that are still open when everything else has ended
+HEALTH_SECONDS = 1.0  # between two looks at the store's health
+
+_log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """The server cannot serve; the text is one line for the operator."""
+
+
+class App:
+    """One server, from `start` to `stop`. Used by `run` and, without a process of their own, by tests."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None, randomness: Randomness | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._randomness = randomness or SystemRandomness()
+        self._failpoints = Failpoints(config.failpoints)
+        self._store: Store
+        self._rpc: RpcServer
+        self._watching: asyncio.TimerHandle | None = None
+        self.address: Address
+        self.isolation = Isolation.SUBREAPER
+
+    async def start(self) -> None:
+        """Open the store, take up unfinished work, serve. Raises CannotStart."""
+        config = self._config
+        try:
+            self._store = await open_sqlite(
+                config.data, clock=self._clock, randomness=self._randomness, failpoints=self._failpoints
+            )
+        except StoreError as error:
+            raise CannotStart(str(error)) from error
+        try:
+            # DISPATCH: here the dispatcher and its executor are made and started with what was recovered; then
+            # `live` and `handlers` below are theirs, and `stop` drains and stops them.
+            await self._store.recover()
+            self._rpc = RpcServer(
+                Deps(
+                    store=self._store,
+                    clock=self._clock,
+                    randomness=self._randomness,
+                    live=NullLive(),
+                    handlers=HandlerBook(config.handlers, self.isolation),
+                    failpoints=self._failpoints,
+                    tokens=Tokens(self._store.secret),
+                )
+            )
+            self.address = Address(host=config.listen.host, port=self._listen())
+            await self._rpc.start()
+        except BaseException:
+            await self._store.close()
+            raise
+        self._watch_health()
+
+    def _listen(self) -> int:
+        try:
+            return self._rpc.listen(str(self._config.listen))
+        except RuntimeError:
+            raise CannotStart(f"cannot listen on {self._config.listen}: it is in use, or not of this machine") from None
+
+    def _watch_health(self) -> None:
+        """Tell whoever asks for health when the store cannot be written any more."""
+        if self._store.healthy:
+            self._watching = asyncio.get_running_loop().call_later(HEALTH_SECONDS, self._watch_health)
+        else:
+            _log.error("the store takes no writes any more: restart the server")
+            self._rpc.health.set_serving(False)
+
+    async def stop(self) -> None:
+        """Drain and end: in-flight records get `drain_timeout_seconds`, then are killed and wait for the next start."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._rpc.drain()
+        # DISPATCH: await dispatcher.drain(config.drain_timeout_seconds); await dispatcher.stop()
+        await self._rpc.stop(GRACE_SECONDS)
+        await self._store.close()
+
+    def ready_line(self) -> str:
+        """What is printed once the server serves."""
+        config = self._config
+        return (
+            f"batchyard-server serving on {self.address} data={config.data} workers={config.workers}"
+            f" isolation={self.isolation.name.lower()} handlers={','.join(sorted(config.handlers))}"
+        )
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. A second signal ends the process at once."""
+    return uvloop.run(_serve(App(config)))
+
+
+async def _serve(app: App) -> int:
+    told = asyncio.Event()
+    _on_signals(told.set)
+    try:
+        await app.start()
+    except CannotStart as error:
+        sys.stderr.write(f"batchyard-server: {error}\n")
+        return CANNOT_START
+    sys.stdout.write(app.ready_line() + "\n")
+    sys.stdout.flush()
+    await told.wait()
+    _log.info("draining")
+    await app.stop()
+    _log.info("stopped")
+    return OK
+
+
+def _on_signals(first: Callable[[], None]) -> None:
+    """Have `first` called at the first SIGTERM or SIGINT; the second one does not wait for anything."""
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def on_signal() -> None:
+        nonlocal told
+        if told:
+            # What is acknowledged is durable, and what ran is found and killed by the next start.
+            os._exit(INTERRUPTED)
+        told = True
+        first()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)

@@ -1,0 +1,105 @@
+"""Which records came in? Records as opaque bytes beside what the server must know of them.
+
+Each message is parsed twice: once really, so that nothing malformed is stored, and once as its shadow, which hands out
+every record's bytes untouched (about 0.3 µs a record for both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard_server.codec.v1 import shadow_pb2
+from batchyard_server.model import limits
+from batchyard_server.model.errors import InvalidArgument, Reason
+
+if TYPE_CHECKING:
+    from batchyard.v1.record_pb2 import RecordInput
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Records in order. `records`: serialized RecordInput each. `ids`: (record_id, position) of those that have one."""
+
+    records: Sequence[bytes]
+    ids: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """One message of AppendRecords, of `size` bytes.
+
+    Attributes:
+        name: of the task; may be empty after the first message.
+        first: index of the first record; None in a message without records, which asks for next_index.
+    """
+
+    name: str
+    first: int | None
+    inputs: Inputs
+    size: int
+
+
+def created_inputs(raw: bytes, request: service.CreateBatchTaskRequest) -> Inputs:
+    """The records of a CreateBatchTask, `request` being `raw` parsed. Raises InvalidArgument."""
+    if not request.records:
+        return Inputs((), ())
+    return _check(shadow_pb2.RawCreate.FromString(raw).records, request.records)
+
+
+def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
+    """One message of AppendRecords, `request` being `raw` parsed. Raises InvalidArgument."""
+    if not request.records:
+        return Append(name=request.name, first=None, inputs=Inputs((), ()), size=len(raw))
+    if not request.HasField("first_index"):
+        raise InvalidArgument("first_index", "is required in a message with records")
+    first = request.first_index
+    if first < 0:
+        raise InvalidArgument("first_index", "must not be negative")
+    inputs = _check(shadow_pb2.RawInputs.FromString(raw).records, request.records)
+    return Append(name=request.name, first=first, inputs=inputs, size=len(raw))
+
+
+def _check(raws: Iterable[bytes], records: Iterable[RecordInput]) -> Inputs:
+    kept = list(raws)
+    record_ids = [record.record_id for record in records]
+    ids = (
+        [(record_id, position) for position, record_id in enumerate(record_ids) if record_id] if any(record_ids) else []
+    )
+    if len(dict(ids)) < len(ids):
+        raise _duplicate(ids)
+    # A record that is as short as the smallest bound keeps them all: most are, and need no second look.
+    if max(map(len, kept)) > min(limits.RECORD_ID.maximum, limits.CONTENT_TYPE.maximum):
+        for position, (raw, record) in enumerate(zip(kept, records, strict=True)):
+            _check_record(position, raw, record)
+    return Inputs(kept, ids)
+
+
+def _check_record(position: int, raw: bytes, record: RecordInput) -> None:
+    if len(raw) > limits.RECORD.maximum:
+        raise _too_long(f"records[{position}]", len(raw), limits.RECORD)
+    if len(record.record_id.encode()) > limits.RECORD_ID.maximum:
+        raise _too_long(f"records[{position}].record_id", len(record.record_id.encode()), limits.RECORD_ID)
+    content_type = len(record.payload.content_type.encode())
+    if content_type > limits.CONTENT_TYPE.maximum:
+        raise _too_long(f"records[{position}].payload.content_type", content_type, limits.CONTENT_TYPE)
+
+
+def _too_long(field: str, size: int, limit: limits.Limit) -> InvalidArgument:
+    return InvalidArgument(field, f"has {size} {limit.unit}, at most {limit.maximum} are allowed")
+
+
+def _duplicate(ids: Sequence[tuple[str, int]]) -> InvalidArgument:
+    seen: dict[str, int] = {}
+    for record_id, position in ids:
+        if record_id in seen:
+            return InvalidArgument(
+                f"records[{position}].record_id",
+                f"is the same as that of records[{seen[record_id]}]",
+                reason=Reason.DUPLICATE_RECORD_ID,
+                metadata={"record_id": record_id},
+            )
+        seen[record_id] = position
+    raise AssertionError("no duplicate")

@@ -1,0 +1,81 @@
+"""How are lists, records and handlers written? Serialized parts → serialized responses; nothing that is stored is parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.longrunning import operations_pb2 as lro
+
+from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
+from batchyard.v1.handler_pb2 import Handler
+from batchyard_server.codec.v1 import shadow_pb2
+from batchyard_server.model.handler import HandlerStatus
+from batchyard_server.model.names import HandlerName
+from batchyard_server.model.states import WaitingReason
+
+EMPTY = b""  # google.protobuf.Empty
+
+
+def task_page(infos: Sequence[bytes], token: str) -> bytes:
+    """ListBatchTasksResponse and StreamBatchTasksResponse: both have the token under the same number."""
+    return shadow_pb2.RawTaskPage(batch_tasks=infos, token=token).SerializeToString()
+
+
+def record_page(records: bytes, *, next_page_token: str, resume_token: str) -> bytes:
+    """ListRecordsResponse (StreamRecordsResponse without next_page_token). `records`: serialized RawRecordPage."""
+    tail = shadow_pb2.RawRecordPage(next_page_token=next_page_token, resume_token=resume_token)
+    return records + tail.SerializeToString()
+
+
+def only_record(records: bytes) -> bytes | None:
+    """The one record of a serialized RawRecordPage; None if it is empty."""
+    found = shadow_pb2.RawRecordPage.FromString(records).records
+    return found[0] if found else None
+
+
+def operation_page(operations: Sequence[bytes], token: str) -> bytes:
+    """ListOperationsResponse. It has the shape of a task page: operations = 1, next_page_token = 2."""
+    return task_page(operations, token)
+
+
+def done_operation(*, metadata: bytes, info: bytes) -> bytes:
+    """A done Operation without a name (AIP-163): what `validate_only` answers."""
+    operation = lro.Operation(done=True)
+    operation.metadata.type_url = "type.googleapis.com/batchyard.v1.BatchTaskMetadata"
+    operation.metadata.value = metadata
+    operation.response.type_url = "type.googleapis.com/batchyard.v1.BatchTaskInfo"
+    operation.response.value = info
+    return operation.SerializeToString()
+
+
+def waiting(reason: WaitingReason) -> bytes:
+    """What is appended to a BatchTaskInfo to show why the task waits."""
+    return BatchTaskInfo(waiting_reason=reason).SerializeToString()  # pyright: ignore[reportArgumentType]
+
+
+def handler(project: str, status: HandlerStatus) -> bytes:
+    """Serialized Handler, as seen under `project`."""
+    return _handler(project, status).SerializeToString()
+
+
+def handler_page(project: str, statuses: Sequence[HandlerStatus], token: str) -> bytes:
+    """ListHandlersResponse."""
+    handlers = [_handler(project, status) for status in statuses]
+    return service.ListHandlersResponse(handlers=handlers, next_page_token=token).SerializeToString()
+
+
+def appended(next_index: int) -> bytes:
+    """AppendRecordsResponse."""
+    return service.AppendRecordsResponse(next_index=next_index).SerializeToString()
+
+
+def _handler(project: str, status: HandlerStatus) -> Handler:
+    spec = status.spec
+    return Handler(
+        name=str(HandlerName(project, spec.handler_id)),
+        kind=spec.kind,  # pyright: ignore[reportArgumentType] - the enums have the same numbers
+        description=spec.description,
+        isolation=status.isolation,  # pyright: ignore[reportArgumentType]
+        available=status.available,
+    )

@@ -1,0 +1,1 @@
+"""The wire: bytes in, engine, bytes out. One file per service; errors become statuses in interceptors/."""

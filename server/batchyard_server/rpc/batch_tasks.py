@@ -1,0 +1,101 @@
+"""batchyard.v1.BatchTaskService: request bytes → checked values → engine → response bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from batchyard_server.codec import pages, requests
+from batchyard_server.codec.inputs import Append
+from batchyard_server.engine import append, cancel, create, delete, handlers, records, start, tasks
+from batchyard_server.engine.deps import Deps
+from batchyard_server.rpc.interceptors.draining import Gate
+from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
+from batchyard_server.rpc.registry import Service
+
+NAME = "batchyard.v1.BatchTaskService"
+
+
+class BatchTasks:
+    """The methods. Each answers serialized messages; what they raise is answered in interceptors/errors.py."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._streams = append.OpenStreams()
+
+    def register(self, service: Service, gate: Gate) -> None:
+        """Add every method; while draining `gate` refuses what changes or streams."""
+        service.unary("CreateBatchTask", gate.unary(self.create_batch_task))
+        service.bidi("AppendRecords", gate.bidi(self.append_records))
+        service.unary("StartBatchTask", gate.unary(self.start_batch_task))
+        service.unary("GetBatchTask", self.get_batch_task)
+        service.unary("ListBatchTasks", self.list_batch_tasks)
+        service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
+        service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
+        service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
+        service.unary("GetRecord", self.get_record)
+        service.unary("ListRecords", self.list_records)
+        service.stream("StreamRecords", gate.stream(self.stream_records))
+        service.unary("GetHandler", self.get_handler)
+        service.unary("ListHandlers", self.list_handlers)
+
+    async def create_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """CreateBatchTask."""
+        return await create.create_task(self._deps, requests.create_task(raw))
+
+    async def append_records(self, raws: AsyncIterator[bytes], _context: Context) -> Messages:
+        """AppendRecords."""
+        async with aclosing(append.append_records(self._deps, self._streams, _appends(raws))) as indexes:
+            async for next_index in indexes:
+                yield pages.appended(next_index)
+
+    async def start_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """StartBatchTask."""
+        return await start.start_task(self._deps, requests.start_task(raw))
+
+    async def get_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """GetBatchTask."""
+        return await tasks.get_task(self._deps, requests.get_task(raw))
+
+    async def list_batch_tasks(self, raw: bytes, _context: Context) -> bytes:
+        """ListBatchTasks."""
+        return await tasks.list_tasks(self._deps, requests.list_tasks(raw))
+
+    def stream_batch_tasks(self, raw: bytes, _context: Context) -> Messages:
+        """StreamBatchTasks."""
+        return tasks.stream_tasks(self._deps, requests.stream_tasks(raw))
+
+    async def cancel_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """CancelBatchTask."""
+        return await cancel.cancel_task(self._deps, requests.cancel_task(raw))
+
+    async def delete_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """DeleteBatchTask."""
+        await delete.delete_task(self._deps, requests.delete_task(raw))
+        return pages.EMPTY
+
+    async def get_record(self, raw: bytes, _context: Context) -> bytes:
+        """GetRecord."""
+        return await records.get_record(self._deps, *requests.get_record(raw))
+
+    async def list_records(self, raw: bytes, _context: Context) -> bytes:
+        """ListRecords."""
+        return await records.list_records(self._deps, requests.list_records(raw))
+
+    def stream_records(self, raw: bytes, _context: Context) -> Messages:
+        """StreamRecords."""
+        return records.stream_records(self._deps, requests.stream_records(raw))
+
+    async def get_handler(self, raw: bytes, _context: Context) -> bytes:
+        """GetHandler."""
+        return handlers.get_handler(self._deps, requests.get_handler(raw))
+
+    async def list_handlers(self, raw: bytes, _context: Context) -> bytes:
+        """ListHandlers."""
+        return handlers.list_handlers(self._deps, requests.list_handlers(raw))
+
+
+async def _appends(raws: AsyncIterator[bytes]) -> AsyncIterator[Append]:
+    async for raw in raws:
+        check_size(raw)
+        yield requests.append_records(raw)
