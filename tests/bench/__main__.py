@@ -57,7 +57,7 @@ def measure(row: Row, env: Env) -> Measured:
     try:
         with row.open(env) as plan:
             measured.arms, measured.facts = plan.arms, plan.facts
-            measured.series = run_rounds(plan.arms, env.rounds, lambda text: print(text, file=sys.stderr, flush=True))
+            measured.series = run_rounds(plan, env.rounds, lambda text: print(text, file=sys.stderr, flush=True))
             measured.verdicts = [judge(goal, measured.series) for goal in plan.goals]
     except RowError as error:
         measured.error = str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,11 +86,13 @@ class Plan:
         arms: In the order of the first round; the order turns from round to round.
         goals: What is compared.
         facts: What else has to be known to read the figures (checks that were made, sizes).
+        settle: Runs before every arm; waits until the server is idle, so that no arm pays for another one's.
     """
 
     arms: list[Arm]
     goals: list[Goal]
     facts: dict[str, str] = field(default_factory=dict)
+    settle: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,18 @@ class Series:
         return {"median": self.median, "min": low, "max": high, "n": len(self.values), "values": list(self.values)}
 
 
-def run_rounds(arms: Sequence[Arm], rounds: int, tell: Callable[[str], None]) -> dict[str, Series]:
+def run_rounds(plan: Plan, rounds: int, tell: Callable[[str], None]) -> dict[str, Series]:
     """Measure every arm once per round; each round begins with the next arm, so none always runs first.
 
     Returns:
         `arm.metric` to its series, in the order of the arms.
     """
+    arms = plan.arms
     samples: dict[str, list[Sample]] = {arm.name: [] for arm in arms}
     for turn in range(rounds):
         shift = turn % len(arms)
         for arm in [*arms[shift:], *arms[:shift]]:
+            plan.settle()
             sample = arm.measure()
             samples[arm.name].append(sample)
             shown = " ".join(f"{metric}={value:.5g}" for metric, value in sample.items())

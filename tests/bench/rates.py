@@ -24,7 +24,6 @@ def seconds(env: Env) -> float:
 
 def load(driver: Driver, pid: int, address: str, method: str, **values: Any) -> Sample:
     """One round of the driver `load` against the server `pid`."""
-    procs.settle(pid)
     before = procs.cpu_seconds(pid)
     done = driver.call("run", address=address, method=method, in_flight=IN_FLIGHT, **values)
     cpu = (procs.cpu_seconds(pid) - before) / done["calls"] * 1e6
@@ -33,7 +32,6 @@ def load(driver: Driver, pid: int, address: str, method: str, **values: Any) -> 
 
 def drain(driver: Driver, pid: int, address: str, method: str, request: bytes, **values: Any) -> Sample:
     """One round of the driver `drain` against the server `pid`."""
-    procs.settle(pid)
     before = procs.cpu_seconds(pid)
     body = base64.b64encode(request).decode()
     done = driver.call("run", address=address, method=method, request=body, **values)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -91,10 +91,12 @@ def _program() -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(env: Env, name: str = "server") -> Iterator[Server]:
-    """A started server that has answered its first call."""
+def serving(env: Env, name: str = "server", before: Sequence[Callable[[Server], None]] = ()) -> Iterator[Server]:
+    """A started server that has answered its first call; `before` runs on its empty data directory."""
     server = Server(env, name)
     try:
+        for prepare in before:
+            prepare(server)
         server.start()
         with api.connect(server.address) as channel:
             grpc.channel_ready_future(channel).result(timeout=30)

@@ -10,7 +10,7 @@ import pytest
 from tests.bench import records
 from tests.bench.drivers.reader import canonical
 from tests.bench.drivers.submitter import fill_value
-from tests.bench.harness import Arm, Goal, Row, Series, judge, run_rounds
+from tests.bench.harness import Arm, Goal, Plan, Row, Series, judge, run_rounds
 from tests.bench.report import Measured, row_lines, summary_lines
 
 
@@ -40,7 +40,7 @@ def test_every_arm_runs_once_a_round_and_another_one_begins_each() -> None:
     def arm(name: str) -> Arm:
         return Arm(name, "", lambda: order.append(name) or {"turn": next(counter)})
 
-    found = run_rounds([arm("a"), arm("b"), arm("c")], 3, lambda text: None)
+    found = run_rounds(Plan([arm("a"), arm("b"), arm("c")], []), 3, lambda text: None)
     assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert found["a.turn"].values == (0, 5, 7)
 

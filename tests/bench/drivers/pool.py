@@ -31,9 +31,10 @@ class Pool:
 
     def prepare(self, count: int, slots: int) -> dict[str, Any]:
         """Make the records and start the processes."""
-        self._records = records.make(count)
+        # Before the records are there: a child that shares them would copy their pages bit by bit.
         self._pool = multiprocessing.Pool(slots)
         atexit.register(self._pool.terminate)
+        self._records = records.make(count)
         self._pool.map(run_one, self._records[:100])
         return {"digest": records.digest_of(self._records)}
 

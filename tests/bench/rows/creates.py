@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-from tests.bench import api, rates, services
+from tests.bench import api, procs, rates, services
 from tests.bench.harness import Arm, Env, Plan, Row
 from tests.bench.server import serving
 
@@ -25,7 +25,7 @@ def open_row(env: Env) -> Iterator[Plan]:
             Arm("echo", f"{rates.BARE_WORDS}: the same requests", partial(echo, kind="creates")),
         ]
         goals = [rates.at_least(rates.CALLS, "batchyard", 0.75, "echo")]
-        yield Plan(arms, goals, {"client": rates.LOAD_WORDS})
+        yield Plan(arms, goals, {"client": rates.LOAD_WORDS}, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("creates", "creates per second, durable, 50 in flight", open_row)

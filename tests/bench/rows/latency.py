@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 from functools import partial
 
-from tests.bench import services
+from tests.bench import procs, services
 from tests.bench.harness import Arm, Env, Goal, Plan, Row, Sample
 from tests.bench.peers import stack as peers
 from tests.bench.procs import Driver
@@ -49,7 +49,8 @@ def open_row(env: Env) -> Iterator[Plan]:
             Arm("Celery, no results", f"delay, seen by a file; {words}", partial(_celery, celery, count, marked=True)),
         ]
         rivals = (f"Celery, results.{METRIC}", f"Celery, no results.{METRIC}")
-        yield Plan(arms, [Goal(f"batchyard.{METRIC}", "<=", 1.0, rivals)])
+        goals = [Goal(f"batchyard.{METRIC}", "<=", 1.0, rivals)]
+        yield Plan(arms, goals, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("latency", "one record, submit to done", open_row)

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from functools import partial
 
 from batchyard.v1 import batch_task_service_pb2
-from tests.bench import api, bare, rates, services
+from tests.bench import api, bare, procs, rates, services
 from tests.bench.harness import Arm, Env, Plan, Row
 from tests.bench.server import Server, serving
 
 FULL, QUICK = 50_000, 5_000
 
 
-def task_bytes(server: Server) -> Iterator[bytes]:
-    """Every task of the bench's project, serialized, in the order of the listing."""
+def task_bytes(server: Server, parent: str = api.PROJECT) -> Iterator[bytes]:
+    """Every task of a project, serialized, in the order of the listing."""
     with api.connect(server.address) as channel:
         service, _ = api.stubs(channel)
-        for page in service.StreamBatchTasks(batch_task_service_pb2.StreamBatchTasksRequest(parent=api.PROJECT)):
+        for page in service.StreamBatchTasks(batch_task_service_pb2.StreamBatchTasksRequest(parent=parent)):
             for task in page.batch_tasks:
                 yield task.SerializeToString()
 
@@ -51,7 +51,7 @@ def open_row(env: Env) -> Iterator[Plan]:
             ),
         ]
         goals = [rates.at_least(rates.ITEMS, "batchyard", 0.8, "SQLite page stream")]
-        yield Plan(arms, goals, {"client": rates.DRAIN_WORDS})
+        yield Plan(arms, goals, {"client": rates.DRAIN_WORDS}, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("listing", "streamed listing of tasks, parsed", open_row)

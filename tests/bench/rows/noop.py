@@ -36,7 +36,6 @@ class Ours:
             RowError: The reader got other outcomes than expected.
         """
         expected = self._submitter.call("prepare", count=count, kind=kind)["digest"]
-        procs.settle(self._server.pid)
         before = self._busy()
         created = self._submitter.call("create", handler="bench_noop")
         self._reader.send("read", operation=created["operation"], typed=kind == "value")
@@ -116,7 +115,7 @@ def open_row(env: Env) -> Iterator[Plan]:
             "handler": "tests/bench/handlers/noop.py, outside the package; all systems run the same function",
             "between arms": "the server is left alone until it is idle",
         }
-        yield Plan(arms, goals, facts)
+        yield Plan(arms, goals, facts, settle=lambda: procs.settle(server.pid))
 
 
 def void(_: object) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from batchyard.v1 import batch_task_service_pb2
-from tests.bench import api, bare, rates, services
+from tests.bench import api, bare, procs, rates, services
 from tests.bench.harness import Arm, Env, Goal, Plan, Row
 from tests.bench.procs import Driver
 from tests.bench.server import Server, serving
@@ -55,7 +55,7 @@ def open_row(env: Env) -> Iterator[Plan]:
             arms.append(Arm(f"batchyard, {words}", f"StreamRecords, {count} outcomes of {words} records", ours))
             arms.append(Arm(f"memory, {words}", "grpc.aio on uvloop: the same pages from memory", theirs))
         goals = [Goal(f"batchyard, 65-byte.{rates.ITEMS}", ">=", 1.5e6, note="the records the target was set with")]
-        yield Plan(arms, goals, {"client": rates.DRAIN_WORDS})
+        yield Plan(arms, goals, {"client": rates.DRAIN_WORDS}, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("outcomes", "streamed outcomes, parsed", open_row)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from batchyard.v1 import batch_task_service_pb2
-from tests.bench import api, rates, services
+from tests.bench import api, procs, rates, services
 from tests.bench.harness import Arm, Env, Plan, Row
 from tests.bench.server import serving
 
@@ -56,7 +56,7 @@ def open_row(env: Env) -> Iterator[Plan]:
             rates.at_least(rates.CALLS, "Get", 0.8, "echo"),
             rates.at_least(rates.CALLS, "List", 0.8, "echo of a page"),
         ]
-        yield Plan(arms, goals, {"client": rates.LOAD_WORDS})
+        yield Plan(arms, goals, {"client": rates.LOAD_WORDS}, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("reads", "unary reads per second, 50 in flight", open_row)

@@ -19,7 +19,6 @@ READS, QUICK_READS = 40, 10
 
 def page_times(driver: Driver, server: Server, kind: str, parent: str, token: str, reads: int) -> Sample:
     """One round of reads of the page at `token`."""
-    procs.settle(server.pid)
     done = driver.call("times", address=server.address, kind=kind, parent=parent, tokens=[token], count=reads)
     return percentiles(done["seconds"][0])
 
@@ -40,7 +39,7 @@ def open_row(env: Env) -> Iterator[Plan]:
         measure = partial(page_times, pages, server, "records", task, reads=reads)
         words = f"ListRecords, page_size 1000, {count} outcomes of 200-byte records, sequential"
         arms = [Arm("first", words, partial(measure, "")), Arm("last", words, partial(measure, walked["last"]))]
-        yield Plan(arms, [rates.at_most(METRIC, "last", 1.5, "first")])
+        yield Plan(arms, [rates.at_most(METRIC, "last", 1.5, "first")], settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("record_pages", "page of 1000 outcomes, first and last", open_row)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.bench import services
+from tests.bench import procs, services
 from tests.bench.harness import Arm, Env, Goal, Plan, Row, Sample
 from tests.bench.procs import Driver
 from tests.bench.rows.latency import METRIC, percentiles
@@ -35,7 +35,7 @@ def open_row(env: Env) -> Iterator[Plan]:
         ]
         facts = {"reading": "end_time is set before the commit of the outcome, so our figure has that commit in it"}
         goal = Goal(f"batchyard.{METRIC}", "<=", 1.0, (f"long poll.{METRIC}",))
-        yield Plan(arms, [goal], facts)
+        yield Plan(arms, [goal], facts, settle=lambda: procs.settle(server.pid))
 
 
 ROW = Row("wakeup", "wake-up of a waiter", open_row)
