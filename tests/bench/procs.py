@@ -23,9 +23,14 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_bench() -> None:
-    """Runs in the child: whatever ends the bench ends what it started."""
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, even by SIGKILL: nothing of a run may outlive it."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def forks_die_with_me() -> None:
+    """The same for every process that this one will fork, be it in a library that knows nothing of it."""
+    os.register_at_fork(after_in_child=die_with_parent)
 
 
 class Child:
@@ -46,7 +51,7 @@ class Child:
                 stderr=errors,
                 cwd=ROOT,
                 env={**os.environ, **(env or {})},
-                preexec_fn=_die_with_bench,
+                preexec_fn=die_with_parent,
             )
 
     @property

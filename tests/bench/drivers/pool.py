@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tests.bench import records
+from tests.bench import procs, records
 from tests.bench.drivers import protocol
 from tests.bench.handlers.noop import noop
 
@@ -32,6 +32,7 @@ class Pool:
     def prepare(self, count: int, slots: int) -> dict[str, Any]:
         """Make the records and start the processes."""
         # Before the records are there: a child that shares them would copy their pages bit by bit.
+        procs.forks_die_with_me()
         self._pool = multiprocessing.Pool(slots)
         atexit.register(self._pool.terminate)
         self._records = records.make(count)

@@ -6,6 +6,7 @@ import os
 
 import orjson
 
+from tests.bench import procs
 from tests.bench.handlers.noop import noop
 
 # Environment of the workers and of the clients that steer them.
@@ -13,6 +14,8 @@ REDIS = "BENCH_REDIS_URL"
 MARKS = "BENCH_MARKS_FILE"
 
 _marks: tuple[int, int] | None = None
+
+procs.forks_die_with_me()  # the worker processes of both peers
 
 
 def run(text: str) -> str:
