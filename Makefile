@@ -24,7 +24,7 @@ TEST_JOBS ?= auto
 # The parts of `make ci-long`, NAME:SECONDS. Each is a target `long-NAME` below; it is ended when its seconds are over,
 # and one that cannot run for want of a toolchain fails. To add one: mark its tests `long`, write the target, append it
 # here with a budget; the sum stays below 3600 (tests/meta checks that).
-LONG := buf:240 grpcurl:420 stubs:1500 crash:600 zoo:240 upload:300
+LONG := buf:240 grpcurl:420 stubs:1500 crash:600 zoo:240 upload:300 bounds:180
 
 .PHONY: help
 help: ## List the targets
@@ -111,7 +111,7 @@ stubs: dev ## Generate and compile stubs for Go, Java, TypeScript, Rust, C++ and
 ci-long: dev ## What needs other toolchains or long time (at most 60 minutes)
 	@bash .ci/long "$(MAKE)" $(LONG)
 
-.PHONY: long-buf long-grpcurl long-stubs long-crash long-zoo long-upload
+.PHONY: long-buf long-grpcurl long-stubs long-crash long-zoo long-upload long-bounds
 long-buf: dev
 	@bash proto/judge.sh
 long-stubs: stubs
@@ -123,6 +123,9 @@ long-zoo: dev
 	@$(PY) -m pytest -m long tests/zoo
 long-upload: dev
 	@$(PY) -m pytest -m long tests/upload
+
+long-bounds: dev
+	@bash .ci/bounds
 
 .tools/bin/grpcurl:
 	@GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4

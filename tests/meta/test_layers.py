@@ -53,6 +53,15 @@ def test_every_layer_is_there_and_every_part_is_in_a_layer() -> None:
     assert layers - parts <= LATER
 
 
+def test_protobuf_is_kept_out_of_every_part_but_three() -> None:
+    [contract] = [contract for contract in CONTRACTS if contract["name"].startswith("protobuf stays in")]
+    packages = {name.removeprefix(SERVER).partition("/")[0] for name in sources.tracked() if name.startswith(SERVER)}
+    parts = {name.removesuffix(".py") for name in packages} - {"__init__", "__main__"}
+    # app puts the parts together, so it may hand on what is made of protobuf.
+    wanted = parts - {"rpc", "execution", "codec", "app"}
+    assert {name.removeprefix("batchyard_server.") for name in contract["source_modules"]} == wanted
+
+
 def test_extra_packages_are_known_only_to_their_drivers() -> None:
     wrong = [
         f"{name} imports {module}"
