@@ -173,6 +173,12 @@ def all_failed_error(task: Task, failures: Failures) -> bytes:
     return status.SerializeToString()
 
 
+def cancelled_error(reason: str = "") -> bytes:
+    """Serialized Status of a cancelled task: CANCELLED / TASK_CANCELLED; `reason` is the caller's own text."""
+    message = f"the batch task was cancelled: {reason}" if reason else "the batch task was cancelled"
+    return _status(Code.CANCELLED, Reason.TASK_CANCELLED, message, {}).SerializeToString()
+
+
 def add_unreaped(error: bytes, process_ids: Sequence[int]) -> bytes:
     """`error` (serialized Status) with a PROCESS_NOT_REAPED detail for these processes."""
     status = status_pb2.Status.FromString(error)

@@ -1,0 +1,7 @@
+"""The Store on SQLite: one writer thread that commits in groups, a few readers, one file."""
+
+from __future__ import annotations
+
+from batchyard_server.store.sqlite.store import SqliteStore, open_sqlite
+
+__all__ = ["SqliteStore", "open_sqlite"]

@@ -1,0 +1,178 @@
+"""The input_segment and record_key tables: records as they were handed over."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from batchyard_server.codec import segments as codec
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.errors import InvalidArgument, Reason
+from batchyard_server.model.task import InputSegment
+from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.transaction import Transaction
+
+Ranges = list[tuple[int, int]]
+
+_INSERT = "INSERT INTO input_segment (task_key, first, count, ids, codec, size, blob) VALUES (?, ?, ?, ?, ?, ?, ?)"
+# One statement for all ids of a call: a step for each would give the interpreter away and win it back a thousand times.
+_INSERT_IDS = "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)"
+_TAKEN = (
+    "SELECT value ->> 0 FROM json_each(?) WHERE EXISTS "
+    "(SELECT 1 FROM record_key WHERE task_key = ? AND record_id = value ->> 0) LIMIT 1"
+)
+_BETWEEN = (
+    "SELECT id, first, count, size, ids FROM input_segment WHERE task_key = ? AND first < ? AND first >= coalesce("
+    "(SELECT max(first) FROM input_segment WHERE task_key = ? AND first <= ?), 0) ORDER BY first"
+)
+
+
+def insert(
+    tx: Transaction, task_key: int, parts: Sequence[InputSegment], record_ids: Sequence[tuple[str, int]]
+) -> None:
+    """Store segments and the ids of their records. Raises InvalidArgument (DUPLICATE_RECORD_ID)."""
+    if record_ids:
+        _insert_ids(tx, task_key, record_ids)
+    indexes = [index for _, index in record_ids]
+    for part in parts:
+        at = bisect_left(indexes, part.first)
+        ids = at < len(indexes) and indexes[at] < part.first + part.count
+        kind, blob = tx.compressor.pack(part.blob)
+        tx.run(_INSERT, (task_key, part.first, part.count, ids, kind, len(part.blob), blob))
+
+
+def _insert_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]]) -> None:
+    text = json.dumps(record_ids, ensure_ascii=False)
+    try:
+        tx.run(_INSERT_IDS, (task_key, text))
+    except apsw.ConstraintError:
+        taken = tx.run(_TAKEN, (text, task_key))
+        named = f" {taken[0][0]!r}" if taken else ""
+        raise InvalidArgument(
+            "records", f"the record_id{named} is there already", reason=Reason.DUPLICATE_RECORD_ID
+        ) from None
+
+
+class Stored:
+    """Where a stored segment is: its row, its records [first, end), its bytes before compression, whether it has ids."""
+
+    __slots__ = ("end", "first", "ids", "row", "size")
+
+    def __init__(self, row: int, first: int, count: int, size: int, ids: int) -> None:
+        self.row = row
+        self.first = first
+        self.end = first + count
+        self.size = size
+        self.ids = bool(ids)
+
+
+def between(reader: Reader, task_key: int, start: int, end: int) -> list[Stored]:
+    """The segments that hold records of [start, end), in order. Reads an index only."""
+    rows = reader.run(_BETWEEN, (task_key, end, task_key, start))
+    return [Stored(*row) for row in rows]
+
+
+def blob(reader: Reader, row: int) -> bytes:
+    """The RawInputs of a segment."""
+    kind, data = reader.run("SELECT codec, blob FROM input_segment WHERE id = ?", (row,))[0]
+    return reader.compressor.unpack(kind, data)
+
+
+class Records:
+    """The serialized RecordInputs of a task, read segment by segment as they are asked for in ascending order."""
+
+    def __init__(self, reader: Reader, found: Sequence[Stored]) -> None:
+        self._reader = reader
+        self._found = found
+        self._at = 0
+        self._records: Sequence[bytes] = ()
+        self._loaded = -1
+
+    def has_id(self, index: int) -> bool:
+        """Whether the record may have a record_id."""
+        return self._seek(index).ids
+
+    def get(self, index: int) -> bytes:
+        """The record at `index`, which must not be below the one asked for before."""
+        stored = self._seek(index)
+        if self._loaded != stored.row:
+            self._records = codec.split_inputs(blob(self._reader, stored.row))
+            self._loaded = stored.row
+        return self._records[index - stored.first]
+
+    def _seek(self, index: int) -> Stored:
+        while self._found[self._at].end <= index:
+            self._at += 1
+        return self._found[self._at]
+
+
+class Recent:
+    """Segments that were stored a moment ago, by (task, first index), so that a new task's records need no read."""
+
+    def __init__(self, most_bytes: int = 8 * 1024 * 1024) -> None:
+        self._blobs: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._most = most_bytes
+        self._bytes = 0
+
+    def add(self, task_key: int, parts: Sequence[InputSegment]) -> None:
+        """Remember segments that are durable."""
+        for part in parts:
+            self._blobs[task_key, part.first] = part.blob
+            self._bytes += len(part.blob)
+        while self._bytes > self._most:
+            self._bytes -= len(self._blobs.popitem(last=False)[1])
+
+    def get(self, task_key: int, first: int) -> bytes | None:
+        """The segment that begins there, if it is remembered."""
+        return self._blobs.get((task_key, first))
+
+
+def take(
+    ranges: Sequence[tuple[int, int]], found: Sequence[Stored], load: Callable[[Stored], bytes], max_bytes: int
+) -> tuple[Ranges, bytes]:
+    """See Store.inputs: the first records of `ranges`, out of the segments that hold them."""
+    wanted = rg.count(ranges)
+    taken: Ranges = []
+    blobs: list[bytes] = []
+    count = size = at = 0
+    for start, end in ranges:
+        cursor = start
+        while cursor < end:
+            while at < len(found) and found[at].end <= cursor:
+                at += 1
+            if at == len(found):
+                return taken, b"".join(blobs)
+            segment = found[at]
+            upto = min(end, segment.end)
+            upto, part = _part(segment, load(segment), cursor, upto, max_bytes - size, first=not blobs)
+            if upto == cursor:
+                return taken, b"".join(blobs)
+            blobs.append(part)
+            count += upto - cursor
+            size += len(part)
+            if taken and taken[-1][1] == cursor:
+                taken[-1] = (taken[-1][0], upto)
+            else:
+                taken.append((cursor, upto))
+            cursor = upto
+            if size >= max_bytes or (cursor == segment.end and 2 * count >= wanted):
+                return taken, b"".join(blobs)
+    return taken, b"".join(blobs)
+
+
+def _part(segment: Stored, whole: bytes, start: int, end: int, room: int, *, first: bool) -> tuple[int, bytes]:
+    """As many records from `start` on as fit into `room`: (end of them, RawInputs). The first one always fits."""
+    if start == segment.first and end == segment.end and (len(whole) <= room or (first and end == start + 1)):
+        return end, whole
+    records = codec.split_inputs(whole)[start - segment.first : end - segment.first]
+    fitting = 0
+    for record in records:
+        room -= codec.framed(len(record))
+        if room < 0 and not (first and fitting == 0):
+            break
+        fitting += 1
+    return start + fitting, codec.join_inputs(records[:fitting])

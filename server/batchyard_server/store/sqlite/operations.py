@@ -1,0 +1,98 @@
+"""The operation table. One row a generation, under the key task_key × 2^20 + generation."""
+
+# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
+
+from __future__ import annotations
+
+from batchyard_server.codec import task_bytes
+from batchyard_server.model.errors import NotFound
+from batchyard_server.model.names import OPERATION_TYPE, OperationName
+from batchyard_server.model.task import Operation, Task
+from batchyard_server.store.sqlite import tasks
+from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.transaction import Row, Transaction
+
+_GENERATIONS = 1 << 20  # of one task at most
+_COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
+_JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
+_BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
+_LIST = (
+    _JOINED + "WHERE operation.project = ? AND hidden = 0 AND operation.create_us <= ? "
+    "AND (operation.create_us < ? OR operation_id < ?) ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
+)
+_LATEST = 2**63 - 1
+
+
+def key_of(task_key: int, generation: int) -> int:
+    """Key of the operation of a generation."""
+    assert 0 < generation < _GENERATIONS, generation
+    return task_key * _GENERATIONS + generation
+
+
+def not_found(name: OperationName) -> NotFound:
+    """The error for an operation that does not exist."""
+    return NotFound(OPERATION_TYPE, str(name))
+
+
+def deleted(source: Reader | Transaction, task_key: int) -> NotFound:
+    """The error for the first operation of a task, which was deleted."""
+    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task_key, 1),))
+    return not_found(OperationName(*rows[0]))
+
+
+def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
+    key, operation_id, project, create_us, metadata, result = row[:6]
+    operation = Operation(
+        operation_id=operation_id,
+        project=project,
+        task_key=key // _GENERATIONS,
+        generation=key % _GENERATIONS,
+        create_us=create_us,
+        metadata=metadata,
+        result=result,
+    )
+    return operation, tasks.of_row(source, row[6:])
+
+
+def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
+    """An operation and its task. Raises NotFound."""
+    rows = source.run(_BY_ID, (name.operation, name.project))
+    if not rows:
+        raise not_found(name)
+    return _of_row(source, rows[0])
+
+
+def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
+    """See Store.list_operations."""
+    create_us, operation_id = after or (_LATEST, "")
+    rows = reader.run(_LIST, (project, create_us, create_us, operation_id, limit))
+    return [_of_row(reader, row) for row in rows]
+
+
+def insert(tx: Transaction, task: Task, create_us: int) -> None:
+    """Store the operation of the task's current generation, not done."""
+    values = (key_of(task.key, task.generation), task.operation, task.project, create_us)
+    tx.run("INSERT INTO operation VALUES (?, ?, ?, ?, 0, x'', x'')", values)
+
+
+def finish(tx: Transaction, task: Task) -> None:
+    """Store the snapshot that the operation of the final `task` shows from now on."""
+    key = key_of(task.key, task.generation)
+    rows = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))
+    create_us = rows[0][0] if rows else task.create_us
+    tx.run(
+        "UPDATE operation SET metadata = ?, result = ? WHERE key = ?",
+        (task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task), key),
+    )
+
+
+def hide(tx: Transaction, operation: Operation) -> None:
+    """Forget an operation: its row stays as a mark that the id was used, its bytes go at once."""
+    hide_one = "UPDATE operation SET hidden = 1, metadata = x'', result = x'' WHERE key = ?"
+    tx.run(hide_one, (key_of(operation.task_key, operation.generation),))
+
+
+def hide_all(tx: Transaction, task_key: int) -> None:
+    """The task was deleted: none of its operations is seen any more."""
+    keys = (key_of(task_key, 1), key_of(task_key, _GENERATIONS - 1))
+    tx.run("UPDATE operation SET hidden = 1 WHERE key BETWEEN ? AND ? AND hidden = 0", keys)

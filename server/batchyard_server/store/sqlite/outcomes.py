@@ -1,0 +1,216 @@
+"""The outcome_segment, attempt and failure tables: what became of the records.
+
+A segment's `ranges` are its indexes as a set, its `ordering` their order in its page: that of completion.
+"""
+
+# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from batchyard_server.model import limits
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.task import Attempts, Flush
+from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.transaction import Entry, Transaction
+
+Ranges = list[tuple[int, int]]
+
+NARROW = 4096  # widest hi − lo of a segment that is found by its lo; wider ones are in an index of their own (0001.sql)
+
+_INSERT = (
+    "INSERT INTO outcome_segment (task_key, generation, first_sequence, count, lo, hi, failed_count, codec, size, "
+    "ranges, ordering, failed, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_NARROW = (
+    "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
+    f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW} ORDER BY lo"
+)
+_WIDE = (
+    "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_wide WHERE task_key = ? AND generation = ? "
+    f"AND lo < ? AND hi > ? AND hi - lo > {NARROW} ORDER BY lo"
+)
+_ALL = (
+    "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
+    "ORDER BY lo"
+)
+
+
+class Found(NamedTuple):
+    """Where a stored segment is: its row, and how many indexes within [lo, hi) it holds."""
+
+    row: int
+    lo: int
+    hi: int
+    records: int
+
+    @property
+    def dense(self) -> bool:
+        """Whether it holds every index of [lo, hi)."""
+        return self.records == self.hi - self.lo
+
+
+def pack_indexes(indexes: Iterable[int]) -> bytes:
+    """Indexes as stored: uint32 each, little-endian."""
+    packed = array("I", indexes)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack_indexes(blob: bytes) -> Sequence[int]:
+    """The reverse of `pack_indexes`."""
+    packed = array("I")
+    packed.frombytes(blob)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed
+
+
+def insert(tx: Transaction, task_key: int, generation: int, first_sequence: int, flush: Flush) -> None:
+    """Store a flush as a segment; its records get the completion numbers from `first_sequence` on."""
+    key = (task_key, generation, first_sequence)
+    insert_segment(tx, key, rg.normalize(flush.ranges), None, flush.failed, flush.page)
+
+
+def insert_segment(
+    tx: Transaction,
+    key: tuple[int, int, int],
+    ranges: Ranges,
+    ordering: Sequence[int] | None,
+    failed: Sequence[int],
+    page: bytes,
+) -> None:
+    """Store a segment under (task, generation, first completion number); `ranges` are normalized."""
+    kind, blob = tx.compressor.pack(page)
+    lo, hi = ranges[0][0], ranges[-1][1]
+    tx.run(
+        _INSERT,
+        (
+            *key,
+            rg.count(ranges),
+            lo,
+            hi,
+            len(failed),
+            kind,
+            len(page),
+            None if len(ranges) == 1 else rg.pack(ranges),
+            None if ordering is None else pack_indexes(ordering),
+            pack_indexes(failed) if failed else None,
+            blob,
+        ),
+    )
+
+
+def expand(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Every index of the ranges."""
+    for start, end in ranges:
+        yield from range(start, end)
+
+
+def holds(ranges: Ranges, index: int) -> bool:
+    """Whether the index is in the ranges (normalized)."""
+    at = bisect_right(ranges, index, key=lambda each: each[0])
+    return at > 0 and index < ranges[at - 1][1]
+
+
+def between(source: Reader | Transaction, task_key: int, generation: int, start: int, end: int) -> list[Found]:
+    """The segments that may hold indexes of [start, end), by lo. Reads indexes only."""
+    rows = source.run(_NARROW, (task_key, generation, start, end, start))
+    wide = source.run(_WIDE, (task_key, generation, end, start))
+    found = [Found(*row) for row in rows]
+    if wide:
+        found += [Found(*row) for row in wide]
+        found.sort(key=lambda each: each.lo)
+    return found
+
+
+def any_within(tx: Transaction, task_key: int, generation: int, ranges: Ranges) -> bool:
+    """Whether an index of `ranges` (normalized) has an outcome in this generation."""
+    for group in _neighbours(ranges):
+        for found in between(tx, task_key, generation, group[0][0], group[-1][1]):
+            if rg.subtract(group, sets(tx, [found])) != group:
+                return True
+    return False
+
+
+def sets(source: Reader | Transaction, found: Iterable[Found]) -> Ranges:
+    """All indexes of these segments, normalized. Reads a row only of those that are not dense."""
+    out: Ranges = []
+    for each in found:
+        if each.dense:
+            out.append((each.lo, each.hi))
+        else:
+            out += rg.unpack(source.run("SELECT ranges FROM outcome_segment WHERE id = ?", (each.row,))[0][0])
+    return rg.normalize(out)
+
+
+def recorded(source: Reader | Transaction, task_key: int, generation: int) -> Ranges:
+    """Every index that has an outcome in this generation, normalized. Reads no blob."""
+    return sets(source, (Found(*row) for row in source.run(_ALL, (task_key, generation))))
+
+
+def _neighbours(ranges: Ranges) -> Iterator[Ranges]:
+    """The ranges in groups that lie close enough together to be looked up at once."""
+    group: Ranges = []
+    for each in ranges:
+        if group and each[0] - group[-1][1] > NARROW:
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+# -- attempts and failures --------------------------------------------------------------------------------------------
+
+
+def remember_attempts(tx: Transaction, task_key: int, generation: int, begun: Mapping[int, Attempts]) -> None:
+    """Keep what is known of records that began and have no outcome."""
+    for index, attempts in begun.items():
+        values = (task_key, generation, index, attempts.begun, attempts.lost)
+        tx.run("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?)", values)
+
+
+def attempts(source: Reader | Transaction, task_key: int, generation: int) -> dict[int, Attempts]:
+    """What is known of them, by index."""
+    rows = source.run(
+        "SELECT idx, begun, lost FROM attempt WHERE task_key = ? AND generation = ?", (task_key, generation)
+    )
+    return {index: Attempts(begun=begun, lost=lost) for index, begun, lost in rows}
+
+
+def add_failures(tx: Transaction, held: Entry, failures: Sequence[tuple[int, bytes]]) -> Entry:
+    """Keep the first failures of the generation, within limits.FAILED_REQUESTS*; return the entry with their number."""
+    task = held.task
+    count, size = held.failures or _measure_failures(tx, task.key, task.generation)
+    for index, status in failures:
+        size += len(status)
+        if count >= limits.FAILED_REQUESTS or size > limits.FAILED_REQUESTS_BYTES:
+            count, size = limits.FAILED_REQUESTS, limits.FAILED_REQUESTS_BYTES  # only the first ones: full from now on
+            break
+        tx.run("INSERT INTO failure VALUES (?, ?, ?, ?, ?)", (task.key, task.generation, count, index, status))
+        count += 1
+    return held._replace(failures=(count, size))
+
+
+def failures(source: Reader | Transaction, task_key: int, generation: int) -> list[tuple[int, bytes]]:
+    """See Store.failures."""
+    rows = source.run(
+        "SELECT idx, status FROM failure WHERE task_key = ? AND generation = ? ORDER BY position",
+        (task_key, generation),
+    )
+    return [(index, status) for index, status in rows]
+
+
+def _measure_failures(tx: Transaction, task_key: int, generation: int) -> tuple[int, int]:
+    rows = tx.run(
+        "SELECT count(*), coalesce(sum(length(status)), 0) FROM failure WHERE task_key = ? AND generation = ?",
+        (task_key, generation),
+    )
+    return rows[0][0], rows[0][1]

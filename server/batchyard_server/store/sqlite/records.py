@@ -1,0 +1,265 @@
+"""A page of records: stored segments passed on whole where that is possible, cut and mixed with placeholders where not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from batchyard_server.codec import segments as codec
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
+from batchyard_server.model.states import RecordState
+from batchyard_server.model.task import Task
+from batchyard_server.store.sqlite import inputs, outcomes, tasks
+from batchyard_server.store.sqlite.outcomes import Found
+from batchyard_server.store.sqlite.readers import Reader
+
+_SEQUENCE = (
+    "SELECT id, first_sequence, count, lo, hi, size FROM outcome_segment INDEXED BY outcome_by_sequence "
+    "WHERE task_key = ? AND generation = ? AND first_sequence < ? AND first_sequence >= coalesce("
+    "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? AND first_sequence <= ?), 0)"
+    " ORDER BY first_sequence"
+)
+_RECORDED = "SELECT max(first_sequence + count) FROM outcome_segment WHERE task_key = ? AND generation = ?"
+
+
+class _Page:
+    """What goes out: records up to a number and a size, never fewer than one."""
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self.parts: list[bytes] = []
+        self.count = 0
+        self._loose: list[bytes] = []
+        self._records = max_records
+        self._bytes = max_bytes
+        self._size = 0
+
+    @property
+    def room(self) -> int:
+        """How many more records may come."""
+        return self._records - self.count
+
+    def add_whole(self, page: bytes, count: int) -> bool:
+        """Add a whole segment if it fits; False if it does not, or is to be cut first."""
+        if self.count + count > self._records or self._size + len(page) > self._bytes:
+            return False
+        self._flush()
+        self.parts.append(page)
+        self.count += count
+        self._size += len(page)
+        return True
+
+    def add(self, record: bytes) -> bool:
+        """Add a record if it fits."""
+        size = codec.framed(len(record))
+        if self.count >= self._records or (self.count and self._size + size > self._bytes):
+            return False
+        self._loose.append(record)
+        self.count += 1
+        self._size += size
+        return True
+
+    def bytes(self) -> bytes:
+        """The serialized RawRecordPage."""
+        self._flush()
+        return b"".join(self.parts)
+
+    def _flush(self) -> None:
+        if self._loose:
+            self.parts.append(codec.join_page(self._loose))
+            self._loose = []
+
+
+def _blob(reader: Reader, row: int) -> bytes:
+    kind, data = reader.run("SELECT codec, blob FROM outcome_segment WHERE id = ?", (row,))[0]
+    return reader.compressor.unpack(kind, data)
+
+
+def _indexes(reader: Reader, row: int) -> Sequence[int]:
+    """The index of each record of a segment, in the order of its page."""
+    lo, hi, ranges, ordering = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[
+        0
+    ]
+    if ordering is not None:
+        return outcomes.unpack_indexes(ordering)
+    return list(outcomes.expand(rg.unpack(ranges))) if ranges is not None else range(lo, hi)
+
+
+class RecordReader:
+    """Answers RecordQuerys. One for all readers: it remembers which records of a cancelled task have no outcome."""
+
+    def __init__(self) -> None:
+        self._cancelled: OrderedDict[tuple[int, int], rg.Ranges] = OrderedDict()
+
+    def page(self, reader: Reader, query: RecordQuery) -> RecordPage:
+        """See Store.record_page. Raises NotFound if the task was deleted."""
+        task = tasks.by_key(reader, query.task_key)
+        if task is None:
+            raise tasks.deleted(reader, query.task_key)
+        if query.order is Order.INDEX:
+            return _IndexPage(reader, query, task).read()
+        return self._completion(reader, query, task)
+
+    def _completion(self, reader: Reader, query: RecordQuery, task: Task) -> RecordPage:
+        key, generation = query.task_key, query.generation
+        page = _Page(query.max_records, query.max_bytes)
+        position = query.position
+        end = position + query.max_records
+        more = False
+        for row, first, count, lo, hi, _ in reader.run(_SEQUENCE, (key, generation, end, key, generation, position)):
+            if first + count <= position:
+                continue
+            done = self._from_segment(reader, query, page, Found(row, lo, hi, count), first, position)
+            position += done
+            if position < first + count or not page.room:
+                more = position < first + count
+                break
+        known = _recorded(reader, task, generation)
+        if position < known:
+            more = True
+        elif generation == task.generation and task.cancelled:
+            position = self._add_cancelled(reader, query, task, page, position)
+            more = position < known + task.cancelled
+        return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=more)
+
+    def _from_segment(
+        self, reader: Reader, query: RecordQuery, page: _Page, found: Found, first: int, position: int
+    ) -> int:
+        """Add records of the segment from completion number `position` on; how many."""
+        blob = _blob(reader, found.row)
+        basic = query.view is View.BASIC
+        if basic and first == position and page.add_whole(blob, found.records):
+            return found.records
+        records = codec.split_page(blob)[position - first : position - first + page.room]
+        if not basic:
+            indexes = _indexes(reader, found.row)[position - first :][: len(records)]
+            records = _overlay(reader, query.task_key, indexes, records)
+        done = 0
+        for record in records:
+            if not page.add(record):
+                break
+            done += 1
+        return done
+
+    def _add_cancelled(self, reader: Reader, query: RecordQuery, task: Task, page: _Page, position: int) -> int:
+        """Add the records that were cancelled with the task, by index, from the (position − recorded)-th on."""
+        gaps = self._gaps(reader, task)
+        skip = position - task.next_sequence
+        _, gaps = rg.take(gaps, skip)
+        wanted, _ = rg.take(gaps, page.room)
+        if not wanted:
+            return position
+        source = inputs.Records(reader, inputs.between(reader, task.key, wanted[0][0], wanted[-1][1]))
+        make = codec.Placeholders(task.name, task.generation)
+        for index in outcomes.expand(wanted):
+            if not page.add(_placeholder(source, make, index, RecordState.CANCELLED, query.view)):
+                break
+            position += 1
+        return position
+
+    def _gaps(self, reader: Reader, task: Task) -> rg.Ranges:
+        key = (task.key, task.generation)
+        gaps = self._cancelled.get(key)
+        if gaps is None:
+            gaps = rg.subtract([(0, task.total)], outcomes.recorded(reader, *key))
+            self._cancelled[key] = gaps
+            if len(self._cancelled) > 8:
+                self._cancelled.popitem(last=False)
+        return gaps
+
+
+def _recorded(reader: Reader, task: Task, generation: int) -> int:
+    if generation == task.generation:
+        return task.next_sequence
+    return reader.run(_RECORDED, (task.key, generation))[0][0] or 0
+
+
+def _placeholder(source: inputs.Records, make: codec.Placeholders, index: int, state: RecordState, view: View) -> bytes:
+    full = view is View.FULL
+    record_input = source.get(index) if full or source.has_id(index) else None
+    record = make.make(index, state, record_input)
+    return codec.with_input(record, record_input) if full and record_input is not None else record
+
+
+def _overlay(reader: Reader, task_key: int, indexes: Sequence[int], records: Sequence[bytes]) -> list[bytes]:
+    """The records in view FULL; their indexes come in any order."""
+    out = list(records)
+    ordered = sorted(range(len(indexes)), key=indexes.__getitem__)
+    if ordered:
+        lo, hi = indexes[ordered[0]], indexes[ordered[-1]] + 1
+        source = inputs.Records(reader, inputs.between(reader, task_key, lo, hi))
+        for at in ordered:
+            out[at] = codec.with_input(out[at], source.get(indexes[at]))
+    return out
+
+
+class _IndexPage:
+    """One page in order of index."""
+
+    def __init__(self, reader: Reader, query: RecordQuery, task: Task) -> None:
+        self._reader = reader
+        self._query = query
+        self._task = task
+        self._start = query.position
+        self._end = min(query.position + query.max_records, task.total)
+        self._page = _Page(query.max_records, query.max_bytes)
+        self._loaded: dict[int, bytes] = {}  # records of cut segments that have not been reached yet
+        self._source = inputs.Records(reader, inputs.between(reader, task.key, self._start, self._end))
+        self._make = codec.Placeholders(task.name, query.generation)
+
+    def read(self) -> RecordPage:
+        """The page."""
+        query, end = self._query, self._end
+        found = outcomes.between(self._reader, query.task_key, query.generation, self._start, end)
+        # Where the next segment begins: a dense one that ends before it can be passed on whole.
+        cursor, at = self._start, 0
+        while cursor < end:
+            while at < len(found) and found[at].lo <= cursor < end:
+                alone = at + 1 == len(found) or found[at + 1].lo >= found[at].hi
+                if alone and self._pass_on(found[at], cursor):
+                    cursor = found[at].hi
+                else:
+                    self._load(found[at], cursor)
+                at += 1
+            upto = min(end, found[at].lo if at < len(found) else end)
+            reached = self._emit(cursor, upto)
+            if reached < upto:
+                cursor = reached
+                break
+            cursor = upto
+        return RecordPage(
+            records=self._page.bytes(), count=self._page.count, next_position=cursor, more=cursor < self._task.total
+        )
+
+    def _pass_on(self, segment: Found, cursor: int) -> bool:
+        """Add a whole segment unparsed; False if it must be cut, or is not all that there is in its place."""
+        if segment.lo != cursor or not segment.dense or segment.hi > self._end or self._loaded:
+            return False
+        if self._query.view is not View.BASIC:
+            return False
+        ordering = self._reader.run("SELECT ordering IS NULL FROM outcome_segment WHERE id = ?", (segment.row,))
+        return bool(ordering[0][0]) and self._page.add_whole(_blob(self._reader, segment.row), segment.records)
+
+    def _load(self, segment: Found, cursor: int) -> None:
+        records = codec.split_page(_blob(self._reader, segment.row))
+        for index, record in zip(_indexes(self._reader, segment.row), records, strict=True):
+            if cursor <= index < self._end:
+                self._loaded[index] = record
+
+    def _emit(self, cursor: int, upto: int) -> int:
+        """Add the records of [cursor, upto) from what is loaded, placeholders between; where it ended."""
+        full = self._query.view is View.FULL
+        final = self._task.state.is_final
+        while cursor < upto:
+            record = self._loaded.pop(cursor, None)
+            if record is None:
+                running = cursor in self._query.running
+                waiting = RecordState.RUNNING if running else RecordState.PENDING
+                state = RecordState.CANCELLED if final else waiting
+                record = _placeholder(self._source, self._make, cursor, state, self._query.view)
+            elif full:
+                record = codec.with_input(record, self._source.get(cursor))
+            if not self._page.add(record):
+                break
+            cursor += 1
+        return cursor

@@ -1,0 +1,230 @@
+"""The Store on SQLite, put together: every method either queues a mutation for the writer or reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from batchyard_server.model.clock import Clock, Randomness
+from batchyard_server.model.failpoints import Failpoints
+from batchyard_server.model.names import OperationName, TaskName
+from batchyard_server.model.record import RecordPage, RecordQuery
+from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
+from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskRow
+from batchyard_server.store.sqlite import files, inputs, leases, operations, outcomes, records, submit, tasks
+from batchyard_server.store.sqlite.readers import Readers
+from batchyard_server.store.sqlite.transaction import Transaction
+from batchyard_server.store.sqlite.writer import Ended, Writer
+
+log = logging.getLogger(__name__)
+
+_READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
+
+
+async def open_sqlite(
+    directory: pathlib.Path, *, clock: Clock, randomness: Randomness, failpoints: Failpoints, readers: int = 2
+) -> SqliteStore:
+    """Open the store in `directory`, making it if there is none. Raises StoreError. Call it on the loop that will use it."""
+    loop = asyncio.get_running_loop()
+    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers)
+
+
+def _open(
+    loop: asyncio.AbstractEventLoop,
+    path: pathlib.Path,
+    clock: Clock,
+    randomness: Randomness,
+    failpoints: Failpoints,
+    readers: int,
+) -> SqliteStore:
+    files.check_library(files.library_version())
+    directory = files.Directory(path)
+    try:
+        if not directory.store.exists():
+            directory.create(randomness, failpoints)
+        directory.check()
+        connection = files.open_writer(directory, failpoints)
+        tx = Transaction(connection, clock=clock, failpoints=failpoints)
+        return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
+    except BaseException:
+        directory.release()
+        raise
+
+
+class SqliteStore:
+    """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, directory: files.Directory, tx: Transaction, readers: Readers
+    ) -> None:
+        self._directory = directory
+        self._tx = tx
+        self._keys = submit.Keys(tx)
+        self._readers = readers
+        self._records = records.RecordReader()
+        self._recent = inputs.Recent()
+        self._subscribers: list[Subscriber] = []
+        meta = dict(tx.run("SELECT name, value FROM meta"))
+        self._secret: bytes = meta["secret"]
+        self._server_id: str = meta["server_id"].decode()
+        self.writer = Writer(tx, loop, self._deliver)
+
+    @property
+    def secret(self) -> bytes:
+        """See Store.secret."""
+        return self._secret
+
+    @property
+    def server_id(self) -> str:
+        """See Store.server_id."""
+        return self._server_id
+
+    @property
+    def healthy(self) -> bool:
+        """See Store.healthy."""
+        return self.writer.healthy
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """See Store.subscribe."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber) if subscriber in self._subscribers else None
+
+    async def close(self) -> None:
+        """See Store.close. Idempotent."""
+        await self.writer.close()
+        await self._readers.close()
+        await asyncio.to_thread(files.close_writer, self._tx.connection, healthy=self.writer.healthy)
+        self._directory.release()
+
+    def _deliver(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
+        """On the loop, after a group: the subscribers first, then the callers."""
+        if events:
+            for subscriber in list(self._subscribers):
+                try:
+                    subscriber(events)
+                except Exception:
+                    log.exception("a subscriber failed")
+        for future, result, error in ended:
+            if future.done():  # its caller was cancelled
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    # -- tasks and operations -----------------------------------------------------------------------------------
+
+    async def create_task(self, new: NewTask, request: RequestKey | None) -> Task:
+        """See Store.create_task."""
+        size = sum(len(segment.blob) for segment in new.segments)
+        task: Task = await self.writer.submit(lambda tx: submit.create(tx, self._keys, new, request), size=size)
+        if new.task.uid == task.uid:
+            self._recent.add(task.key, new.segments)
+        return task
+
+    async def append_records(
+        self,
+        name: TaskName,
+        uid: str,
+        first: int,
+        segments: Sequence[InputSegment],
+        record_ids: Sequence[tuple[str, int]],
+    ) -> int:
+        """See Store.append_records."""
+        size = sum(len(segment.blob) for segment in segments)
+        return await self.writer.submit(
+            lambda tx: submit.append(tx, name, uid, first, segments, record_ids), bulk=True, size=size
+        )
+
+    async def update_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> Task:
+        """See Store.update_task."""
+        return await self.writer.submit(lambda tx: submit.update(tx, name, decide, request))
+
+    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+        """See Store.delete_task."""
+        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request))
+
+    async def get_task(self, name: TaskName) -> Task:
+        """See Store.get_task."""
+        return self._readers.now(lambda reader: tasks.by_name(reader, name))
+
+    async def list_tasks(
+        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> list[TaskRow]:
+        """See Store.list_tasks."""
+        return await self._readers.page(lambda reader: tasks.page(reader, project, after, limit, max_bytes))
+
+    async def get_operation(self, name: OperationName) -> tuple[Operation, Task]:
+        """See Store.get_operation."""
+        return self._readers.now(lambda reader: operations.by_name(reader, name))
+
+    async def list_operations(
+        self, project: str, after: tuple[int, str] | None, limit: int
+    ) -> list[tuple[Operation, Task]]:
+        """See Store.list_operations."""
+        return await self._readers.page(lambda reader: operations.page(reader, project, after, limit))
+
+    async def delete_operation(self, name: OperationName) -> None:
+        """See Store.delete_operation."""
+        await self.writer.submit(lambda tx: submit.delete_operation(tx, name))
+
+    async def failures(self, task_key: int, generation: int) -> list[tuple[int, bytes]]:
+        """See Store.failures."""
+        return self._readers.now(lambda reader: outcomes.failures(reader, task_key, generation))
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    async def record_page(self, query: RecordQuery) -> RecordPage:
+        """See Store.record_page."""
+        if query.max_records == 1:
+            return self._readers.now(lambda reader: reader.snapshot(lambda same: self._records.page(same, query)))
+        return await self._readers.page(lambda reader: self._records.page(reader, query))
+
+    async def inputs(
+        self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
+    ) -> tuple[list[tuple[int, int]], bytes]:
+        """See Store.inputs."""
+        start, end = ranges[0][0], ranges[-1][1]
+        found = self._readers.now(lambda reader: inputs.between(reader, task_key, start, end))
+        blobs = [self._recent.get(task_key, each.first) for each in found]
+        if all(blob is not None for blob in blobs) or sum(each.size for each in found) <= _READ_HERE_BYTES:
+            here = self._readers.here
+            known = {each.row: blob for each, blob in zip(found, blobs, strict=True)}
+            return self._readers.now(
+                lambda _: inputs.take(
+                    ranges, found, lambda each: known[each.row] or inputs.blob(here, each.row), max_bytes
+                )
+            )
+        return await self._readers.page(
+            lambda reader: inputs.take(ranges, found, lambda each: inputs.blob(reader, each.row), max_bytes)
+        )
+
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    async def grant(self, lease: Lease) -> Task:
+        """See Store.grant."""
+        return await self.writer.submit(lambda tx: leases.grant(tx, lease))
+
+    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+        """See Store.record_outcomes."""
+        return await self.writer.submit(lambda tx: leases.record_outcomes(tx, lease, flush), size=len(flush.page))
+
+    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = ()) -> Task | None:
+        """See Store.release."""
+        return await self.writer.submit(lambda tx: leases.release(tx, lease, begun, unreaped))
+
+    async def recover(self) -> list[LiveTask]:
+        """See Store.recover."""
+        return await self.writer.submit(leases.recover)
+
+    # -- maintenance --------------------------------------------------------------------------------------------
+
+    async def merge(self) -> bool:
+        """See Store.merge."""
+        return False
+
+    async def sweep(self) -> bool:
+        """See Store.sweep."""
+        return False

@@ -1,0 +1,128 @@
+"""The mutations that verbs make: create, append, update, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import apsw
+
+from batchyard_server.model import limits
+from batchyard_server.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Reason
+from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
+from batchyard_server.model.states import Event, after
+from batchyard_server.model.task import InputSegment, NewTask, RequestKey, Task
+from batchyard_server.store.protocols import Change, Decide
+from batchyard_server.store.sqlite import changes, inputs, operations, requests, tasks
+from batchyard_server.store.sqlite.transaction import Transaction
+
+
+class Keys:
+    """Gives out task keys, ascending, never twice: the newest deleted task stays until a newer one exists."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._last: int = tx.run("SELECT coalesce(max(key), 0) FROM task")[0][0]
+
+    def next(self) -> int:
+        """A key that was never used. One that is not committed is left out for good."""
+        self._last += 1
+        return self._last
+
+
+def create(tx: Transaction, keys: Keys, new: NewTask, request: RequestKey | None) -> Task:
+    """See Store.create_task."""
+    known = requests.known(tx, request)
+    if known is not None:
+        return _created_before(tx, known)
+    total = sum(segment.count for segment in new.segments)
+    task = replace(new.task, key=keys.next(), total=total)
+    try:
+        tasks.insert(tx, task)
+    except apsw.ConstraintError:
+        raise AlreadyExists(
+            Reason.RESOURCE_EXISTS,
+            f"{task.name} exists already (ids are compared without regard to case)",
+            resource_type=TASK_TYPE,
+            resource_name=str(task.name),
+        ) from None
+    operations.insert(tx, task, task.create_us)
+    requests.remember(tx, request, task.key)
+    inputs.insert(tx, task.key, new.segments, new.record_ids)
+    return task
+
+
+def _created_before(tx: Transaction, key: int) -> Task:
+    held = tasks.entry(tx, key)
+    if held is None:
+        raise tasks.deleted(tx, key)
+    if not held.task.operation:
+        raise operations.deleted(tx, key)
+    return held.task
+
+
+def append(
+    tx: Transaction,
+    name: TaskName,
+    uid: str,
+    first: int,
+    segments: Sequence[InputSegment],
+    record_ids: Sequence[tuple[str, int]],
+) -> int:
+    """See Store.append_records."""
+    held = tasks.named_entry(tx, name)
+    task = held.task
+    if task.uid != uid:
+        raise tasks.not_found(name)
+    after(task.state, Event.APPEND)
+    end = first + sum(segment.count for segment in segments)
+    if end <= task.total:
+        return task.total
+    if first != task.total:
+        raise OutOfRange(task.total, first)
+    if end > limits.RECORDS.maximum:
+        raise InvalidArgument(limits.RECORDS.field, f"a task has at most {limits.RECORDS.maximum} records")
+    inputs.insert(tx, task.key, segments, record_ids)
+    changes.write(tx, held, replace(task, total=end))
+    return end
+
+
+def update(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey | None) -> Task:
+    """See Store.update_task."""
+    known = requests.known(tx, request)
+    if known is not None:
+        held = tasks.entry(tx, known)
+        if held is None:
+            raise tasks.not_found(name)
+        return held.task
+    held = tasks.named_entry(tx, name)
+    decided = decide(held.task)
+    requests.remember(tx, request, held.task.key)
+    return held.task if decided == held.task else changes.write(tx, held, decided)
+
+
+def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    """See Store.delete_task."""
+    if requests.known(tx, request) is not None:
+        return
+    held = tasks.named_entry(tx, name)
+    decide(held.task)
+    key = held.task.key
+    tx.run("UPDATE task SET id_fold = NULL WHERE key = ?", (key,))
+    tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
+    operations.hide_all(tx, key)
+    requests.remember(tx, request, key)
+    tx.hold(key, None)
+    tx.publish(held.task, Change.DELETED)
+
+
+def delete_operation(tx: Transaction, name: OperationName) -> None:
+    """See Store.delete_operation."""
+    operation, task = operations.by_name(tx, name)
+    if not operation.done:
+        raise FailedPrecondition(
+            Reason.OPERATION_NOT_DONE, f"{name} is not done", subject=str(name), metadata={"resource": str(name)}
+        )
+    operations.hide(tx, operation)
+    held = tasks.entry(tx, task.key)
+    if held is not None and held.task.operation == operation.operation_id:
+        changes.write(tx, held, replace(held.task, operation=""))

@@ -1,0 +1,168 @@
+"""The task table: rows ⇄ Task, one task by name or key, the list, and the one place where a task is written."""
+
+# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+from batchyard_server.codec import task_bytes
+from batchyard_server.model.errors import NotFound
+from batchyard_server.model.names import TASK_TYPE, TaskName
+from batchyard_server.model.states import StopReason, TaskState
+from batchyard_server.model.task import Task
+from batchyard_server.store.protocols import Change, TaskRow
+from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.transaction import Entry, Row, Transaction
+
+_APART_BYTES = 4096  # a fixed part that is larger is kept in task_fixed
+
+_COUNTS = ["total", "succeeded", "failed", "next_sequence", "next_epoch", "subtasks", "live_subtasks"]
+_CONDITION = [
+    "state",
+    "operation",
+    "update_us",
+    "transition_us",
+    "start_us",
+    "end_us",
+    "stop_reason",
+    "generation",
+    "cancelled",
+    "error",
+]
+_CONSTANT = ["key", "project", "task_id", "uid", "handler", "create_us", "record_timeout_us"]
+_PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION]  # columns that are fields of Task
+_NAMES = [*_PLAIN, "parameters_size", "fixed_size", "info"]
+_counts = attrgetter(*_COUNTS)
+_condition = attrgetter(*_CONDITION)
+_constant = attrgetter(*_CONSTANT)
+
+COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
+_BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
+_BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
+_LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL ORDER BY key"
+_INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
+_UPDATE_COUNTS = f"UPDATE task SET {' = ?, '.join(_COUNTS)} = ?, info = ? WHERE key = ?"
+_UPDATE = f"UPDATE task SET {' = ?, '.join([*_COUNTS, *_CONDITION])} = ?, info = ? WHERE key = ?"
+_FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
+# create_us <= ? is the range in the index; the second term leaves out what came before among equal times.
+_LIST = (
+    "SELECT key, task_id, create_us, info, fixed_size FROM task WHERE project = ? AND id_fold IS NOT NULL "
+    "AND create_us <= ? AND (create_us < ? OR task_id > ?) ORDER BY create_us DESC, task_id LIMIT ?"
+)
+_LATEST = 2**63 - 1
+_TASK_ID = _NAMES.index("task_id")
+
+
+def not_found(name: TaskName) -> NotFound:
+    """The error for a task that does not exist."""
+    return NotFound(TASK_TYPE, str(name))
+
+
+def deleted(source: Reader | Transaction, key: int) -> NotFound:
+    """The error for a task that was deleted while somebody read it."""
+    rows = source.run("SELECT project, task_id FROM task WHERE key = ?", (key,))
+    return not_found(TaskName(*rows[0]) if rows else TaskName("-", str(key)))
+
+
+def of_row(source: Reader | Transaction, row: Row) -> Task:
+    """The Task in a row of COLUMNS."""
+    values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
+    parameters_size, fixed_size, info = row[-3:]
+    fixed = info[:fixed_size] if fixed_size else fixed_apart(source, row[0])
+    values["state"] = TaskState(values["state"])
+    values["stop_reason"] = StopReason(values["stop_reason"])
+    parameters = fixed[len(fixed) - parameters_size :] if parameters_size else b""
+    return Task(**values, fixed=fixed, parameters=parameters)
+
+
+def fixed_apart(source: Reader | Transaction, key: int) -> bytes:
+    """The fixed part of a task that keeps it in task_fixed."""
+    rows = source.run(_FIXED, (key,))
+    return rows[0][0] if rows else b""
+
+
+def by_name(source: Reader | Transaction, name: TaskName) -> Task:
+    """The task of that name, written exactly so. Raises NotFound."""
+    rows = source.run(_BY_NAME, (name.project, name.task.lower()))
+    if not rows or rows[0][_TASK_ID] != name.task:
+        raise not_found(name)
+    return of_row(source, rows[0])
+
+
+def by_key(source: Reader | Transaction, key: int) -> Task | None:
+    """The task with that key, unless it was deleted."""
+    rows = source.run(_BY_KEY, (key,))
+    return of_row(source, rows[0]) if rows else None
+
+
+def live(source: Reader | Transaction) -> list[Task]:
+    """QUEUED, RUNNING and CANCELLING tasks, oldest first."""
+    return [of_row(source, row) for row in source.run(_LIVE)]
+
+
+def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> list[TaskRow]:
+    """See Store.list_tasks."""
+    create_us, task_id = after or (_LATEST, "")
+    found: list[TaskRow] = []
+    size = 0
+    cursor = reader.stream(_LIST, (project, create_us, create_us, task_id, limit))
+    try:
+        for key, name, us, info, fixed_size in cursor:
+            if not fixed_size:
+                info = fixed_apart(reader, key) + info
+            size += len(info)
+            if size > max_bytes and found:
+                break
+            found.append(TaskRow(key=key, task_id=name, create_us=us, info=info))
+    finally:
+        cursor.close()
+    return found
+
+
+def entry(tx: Transaction, key: int) -> Entry | None:
+    """The task with that key as the writer knows it; None if it was deleted."""
+    held = tx.held(key)
+    if held is None:
+        task = by_key(tx, key)
+        if task is None:
+            return None
+        held = Entry(task)
+        tx.hold(key, held)
+    return held
+
+
+def named_entry(tx: Transaction, name: TaskName) -> Entry:
+    """The same by name. Raises NotFound."""
+    rows = tx.run("SELECT key, task_id FROM task WHERE project = ? AND id_fold = ?", (name.project, name.task.lower()))
+    found = entry(tx, rows[0][0]) if rows and rows[0][1] == name.task else None
+    if found is None:
+        raise not_found(name)
+    return found
+
+
+def insert(tx: Transaction, task: Task) -> None:
+    """Store a new task. Raises apsw.ConstraintError if its id is taken."""
+    apart = len(task.fixed) > _APART_BYTES
+    mutable = task_bytes.mutable_info(task)
+    assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
+    sizes = (len(task.parameters), 0 if apart else len(task.fixed))
+    info = mutable if apart else task.fixed + mutable
+    values = (*_constant(task), *_counts(task), *_condition(task), *sizes, info, task.task_id.lower())
+    tx.run(_INSERT, values)
+    if apart:
+        tx.run("INSERT INTO task_fixed VALUES (?, ?)", (task.key, task.fixed))
+    tx.hold(task.key, Entry(task, {}, (0, 0)))
+    tx.publish(task, Change.STATE)
+
+
+def update(tx: Transaction, before: Task, task: Task) -> None:
+    """Write what differs between two states of a task."""
+    mutable = task_bytes.mutable_info(task)
+    info = mutable if len(task.fixed) > _APART_BYTES else task.fixed + mutable
+    condition = _condition(task)
+    if condition == _condition(before):
+        tx.run(_UPDATE_COUNTS, (*_counts(task), info, task.key))
+    else:
+        tx.run(_UPDATE, (*_counts(task), *condition, info, task.key))
