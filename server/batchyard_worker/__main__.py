@@ -7,7 +7,6 @@ putting the folder around it, perhaps the site-packages of another Python, on th
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 
 
@@ -17,11 +16,12 @@ def _find_package() -> None:
         del sys.path[0]
     if "batchyard_worker" in sys.modules:
         return
-    folder = os.path.dirname(os.path.abspath(__file__))
+    folder = __file__.rpartition("/")[0]
     spec = importlib.util.spec_from_file_location(
-        "batchyard_worker", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+        "batchyard_worker", folder + "/__init__.py", submodule_search_locations=[folder]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["batchyard_worker"] = package
     spec.loader.exec_module(package)
@@ -51,7 +51,7 @@ def _start() -> None:
     _find_package()
     try:
         from batchyard_worker.main import main
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an import may fail in any way
         _say_unusable(f"{sys.executable} cannot run a worker (it needs protobuf >= 6.31): {error}")
         raise SystemExit(1) from None
     main()

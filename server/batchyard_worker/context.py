@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Union
+from collections.abc import Callable
+from typing import Any
 
 CANONICAL_CODES = {
     "CANCELLED": 1,
@@ -37,14 +38,14 @@ class RecordError(Exception):
         ValueError: ``code`` is OK or not a canonical code.
     """
 
-    def __init__(self, code: Union[str, int], message: str = "", retryable: Optional[bool] = None) -> None:
+    def __init__(self, code: str | int, message: str = "", retryable: bool | None = None) -> None:
         number = CANONICAL_CODES.get(code) if isinstance(code, str) else code
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 16:
             raise ValueError(f"not a canonical error code: {code!r}")
         super().__init__(code, message, retryable)
         self.code: int = int(number)
         self.message: str = str(message)
-        self.retryable: Optional[bool] = retryable
+        self.retryable: bool | None = retryable
 
     def __str__(self) -> str:
         return self.message
@@ -63,7 +64,7 @@ class Context:
     __slots__ = ("_parameters", "attempt", "generation", "index", "record_id")
 
     def __init__(
-        self, index: int, record_id: str, attempt: int, generation: int, parameters: Optional[Callable[[], Any]] = None
+        self, index: int, record_id: str, attempt: int, generation: int, parameters: Callable[[], Any] | None = None
     ) -> None:
         self.index = index
         self.record_id = record_id

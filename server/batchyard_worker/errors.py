@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from typing import Optional
 
 from batchyard_worker.context import CANONICAL_CODES, RecordError
 from batchyard_worker.v1 import worker_pb2
@@ -59,7 +58,7 @@ def build(
     message: str,
     metadata: dict[str, str],
     max_bytes: int,
-    stack: Optional[list[str]] = None,
+    stack: list[str] | None = None,
 ) -> bytes:
     """A serialized Status of at most ``max_bytes``.
 
@@ -105,14 +104,14 @@ def stack_of(error: BaseException) -> list[str]:
         entries = traceback.extract_tb(error.__traceback__, limit=-MAX_STACK_ENTRIES)
         kept = [entry for entry in entries if not entry.filename.startswith(_OWN_FOLDER) or "builtin" in entry.filename]
         return [text.rstrip("\n") for text in traceback.StackSummary.from_list(kept).format()]
-    except Exception as fault:  # a loader's get_source or an exotic file name; the record's error matters more
+    except Exception as fault:  # noqa: BLE001 - a loader's get_source or an exotic file name; the record's error matters more
         return [f"no traceback: {type(fault).__name__}"]
 
 
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as fault:
+    except Exception as fault:  # noqa: BLE001 - whatever a handler's __str__ does
         return f"<its text raised {type(fault).__name__}>"
 
 

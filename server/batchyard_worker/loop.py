@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Optional, Protocol, Union
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchyard_worker import frames, outbox, wire
 from batchyard_worker.context import Context
@@ -29,15 +30,15 @@ IDLE_TICK = 0.25
 
 DEFAULT_RUN_AHEAD_MILLIS = 50
 
-Result = Union[bytes, wire.Ended]
+if TYPE_CHECKING:
+    Result = bytes | wire.Ended
+    Execute = Callable[[worker_pb2.Payload, Context], Result]
 
 
 class Kind(Protocol):
     """A loaded handler of some kind."""
 
-    def prepare(
-        self, inputs: bytes, parameters: bytes
-    ) -> tuple[Callable[[worker_pb2.Payload, Context], Result], Optional[Callable[[], Any]]]:
+    def prepare(self, inputs: bytes, parameters: bytes) -> tuple[Execute, Callable[[], Any] | None]:
         """Readies one subtask; never raises.
 
         Args:
@@ -45,9 +46,10 @@ class Kind(Protocol):
             parameters: Serialized Payload of the batch task.
 
         Returns:
-            ``execute(payload, context)``, which runs one record and never raises: the serialized Payload of its
-            output, or an `Ended` for all else; and what makes `Context.parameters`, None if the task has none.
+            ``execute(payload, context)``, which runs one record and never raises: the UTF-8 of its JSON output, or
+            an `Ended` for all else; and what makes `Context.parameters`, None if the task has none.
         """
+        ...
 
 
 class Worker:
@@ -146,7 +148,9 @@ class Worker:
         self._outbox.flush(last=True)
         cell[0] = 0
 
-    def _run_records(self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records) -> None:
+    def _run_records(
+        self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records: Sequence[worker_pb2.RecordInput]
+    ) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
@@ -172,12 +176,10 @@ class Worker:
                 attempt = attempts.get(index, 0) + 1 if attempts else 1
                 cell[2] = start
                 cell[1] = index
-                result = execute(
-                    record.payload, new_context(index, record_id, attempt, generation, parameters)
-                )
+                result = execute(record.payload, new_context(index, record_id, attempt, generation, parameters))
                 end = now()
                 encoded = encode(index, record_id, attempt, result, end)
-                if type(result) is not bytes and result.error is not None:
+                if not isinstance(result, bytes) and result.error is not None:
                     box.failed.append((finished, index, result.error))
                 buffer.append(encoded)
                 finished += 1
@@ -206,7 +208,7 @@ class Worker:
     def _watch_main(self) -> None:
         """The watcher thread: looks every 25 ms while records run, rarely while none do."""
         try:
-            seen: Optional[tuple[int, int]] = None
+            seen: tuple[int, int] | None = None
             while True:
                 self._watch.wait(IDLE_TICK)
                 self._watch.clear()
@@ -216,7 +218,7 @@ class Worker:
                     if self._running and current == seen:
                         self._look_in()
                     seen = current
-        except BaseException:  # the server is gone: whatever a handler still does has no reader
+        except BaseException:  # noqa: BLE001 - the server is gone: whatever a handler still does has no reader
             os._exit(0)
 
     def _look_in(self) -> None:

@@ -10,16 +10,17 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Optional
 
 from batchyard_worker import command_kind, frames, loop, python_kind
 from batchyard_worker.v1 import worker_pb2
+
+_KINDS = {"python": python_kind.PythonHandler.load, "command": command_kind.CommandHandler}
 
 CELL_BYTES = 64
 """Size of the progress cell; its first four 64-bit integers are used."""
 
 
-def main(arguments: Optional[list[str]] = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs a worker to its end; never returns.
 
     Exits with 0 when the server closes the socket or is gone, with 70 after a fault of the worker itself, whose
@@ -37,7 +38,7 @@ def main(arguments: Optional[list[str]] = None) -> None:
         _serve(sock, _map_cell(options.cell_fd))
     except frames.Closed:
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - its traceback must reach the log, whatever it is
         os.write(log_fd, traceback.format_exc().encode("utf-8", "backslashreplace"))
     os._exit(code)  # no handler's thread or exit hook may hold a worker that nobody talks to
 
@@ -50,8 +51,12 @@ def _detach() -> int:
         os.dup2(null, target)
     os.close(null)
     # A function, not SIG_IGN: ignored signals stay ignored in the programs that a handler starts.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _ignore)
     return log_fd
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A signal that means nothing here."""
 
 
 def _map_cell(fd: int) -> memoryview:
@@ -81,15 +86,11 @@ def _serve(sock: socket.socket, cell: memoryview) -> None:
     worker.serve()
 
 
-def _load(load: worker_pb2.Load) -> tuple[Optional[loop.Kind], str]:
+def _load(load: worker_pb2.Load) -> tuple[loop.Kind | None, str]:
     """The handler, or why it cannot be loaded: one line, then the traceback."""
     sys.path[0:0] = load.path
     try:
-        if load.kind == "python":
-            return python_kind.PythonHandler.load(load), ""
-        if load.kind == "command":
-            return command_kind.CommandHandler.load(load), ""
-        return None, f"unknown kind {load.kind!r}"
-    except BaseException as error:  # a handler's import may raise anything, SystemExit too
+        return _KINDS[load.kind](load), ""
+    except BaseException as error:  # noqa: BLE001 - a handler's import may raise anything, SystemExit too
         text = f"{type(error).__name__}: {error}".replace("\n", " ")
         return None, text + "\n" + traceback.format_exc()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from typing import Optional
 
 from batchyard_worker import frames
 from batchyard_worker.v1 import worker_pb2
@@ -125,11 +124,11 @@ def _cut(ranges: list[tuple[int, int]], start: int, end: int) -> list[int]:
     return cut
 
 
-def pairs(flat: list[int]) -> Optional[list[tuple[int, int]]]:
+def pairs(flat: list[int]) -> list[tuple[int, int]] | None:
     """Flattened pairs (start, end) as tuples; None if they are not ascending pairs."""
     if len(flat) % 2:
         return None
-    result = list(zip(flat[::2], flat[1::2]))
+    result = list(zip(flat[::2], flat[1::2]))  # noqa: B905 - Python 3.9 has no strict
     previous = -1
     for low, high in result:
         if low < previous or low >= high or low < 0:

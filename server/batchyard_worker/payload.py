@@ -6,14 +6,15 @@ import enum
 import json
 import re
 import uuid
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 
 from batchyard_worker.errors import Failure
-from batchyard_worker.value_wire import decode_value
 from batchyard_worker.v1 import worker_pb2
+from batchyard_worker.value_wire import decode_value
 from batchyard_worker.wire import delimited, text_payload
 
 try:
@@ -114,7 +115,7 @@ def to_python(payload: worker_pb2.Payload) -> Any:
     return None
 
 
-def parameters_of(payload: bytes) -> Optional[Callable[[], Any]]:
+def parameters_of(payload: bytes) -> Callable[[], Any] | None:
     """What decodes a task's parameters, anew at each call; None if it has none.
 
     Raises:
@@ -202,7 +203,7 @@ def from_python(value: Any, max_bytes: int) -> bytes:
 def _as_any(message: Message) -> bytes:
     try:
         data = message.SerializeToString()
-    except Exception as error:  # EncodeError of a proto2 message without its required fields, and the like
+    except Exception as error:  # noqa: BLE001 - EncodeError of a proto2 message without its required fields, and the like
         raise not_serializable(str(error)) from None
     if message.DESCRIPTOR.full_name == "google.protobuf.Any":
         return data
@@ -222,6 +223,9 @@ def check_size(size: int, max_bytes: int) -> None:
         Failure: OUTPUT_TOO_LARGE.
     """
     if size > max_bytes:
-        raise Failure(
-            "RESOURCE_EXHAUSTED", "OUTPUT_TOO_LARGE", f"the output has {size} bytes, {max_bytes} are allowed"
-        )
+        raise too_large(str(size), max_bytes)
+
+
+def too_large(size: str, max_bytes: int) -> Failure:
+    """The failure of an output of ``size`` bytes."""
+    return Failure("RESOURCE_EXHAUSTED", "OUTPUT_TOO_LARGE", f"the output has {size} bytes, {max_bytes} are allowed")

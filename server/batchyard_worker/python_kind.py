@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from functools import reduce
-from typing import Any, Callable, Optional
+from typing import Any
 
 from batchyard_worker import errors, payload
 from batchyard_worker.context import Context
 from batchyard_worker.errors import Failure
 from batchyard_worker.v1 import worker_pb2
-from batchyard_worker.wire import LAST14, Ended, varint
+from batchyard_worker.wire import Ended
 
 _LAZY_FLAGS = 0x20 | 0x80 | 0x200  # generator, coroutine, asynchronous generator (inspect.CO_*)
 Execute = Callable[[worker_pb2.Payload, Context], Any]
@@ -29,7 +30,7 @@ class PythonHandler:
         self._call = call
         self._max_output = max_output_bytes or payload.DEFAULT_MAX_OUTPUT_BYTES
         self._max_error = max_error_bytes or errors.DEFAULT_MAX_ERROR_BYTES
-        self._parameters: tuple[bytes, Optional[Callable[[], Any]]] = (b"", None)
+        self._parameters: tuple[bytes, Callable[[], Any] | None] = (b"", None)
 
     @classmethod
     def load(cls, load: worker_pb2.Load) -> PythonHandler:
@@ -40,7 +41,7 @@ class PythonHandler:
         """
         return cls(resolve(load.callable), load.max_output_bytes, load.max_error_bytes)
 
-    def prepare(self, inputs: bytes, parameters: bytes) -> tuple[Execute, Optional[Callable[[], Any]]]:
+    def prepare(self, inputs: bytes, parameters: bytes) -> tuple[Execute, Callable[[], Any] | None]:
         """Readies one subtask: see `loop.Kind`."""
         try:
             if self._parameters[0] != parameters:
@@ -53,7 +54,7 @@ class PythonHandler:
     def _executor(self, long_digits: bool) -> Execute:
         call, max_output, max_error = self._call, self._max_output, self._max_error
         to_python, from_python, dumps = payload.to_python, payload.from_python, payload.dumps
-        small, room, last = len(LAST14), max_output - 16, LAST14
+        room = max_output - 16
         # Of a page without a long run of digits every text may go to orjson unseen.
         quick = None if long_digits or payload.orjson is None else payload.orjson.loads
         json_types = (dict, list, int, float, bool)
@@ -74,13 +75,12 @@ class PythonHandler:
                         data = dumps(result)
                     except (TypeError, ValueError, RecursionError) as error:
                         raise payload.not_serializable(str(error)) from None
-                    size = len(data)
-                    if size <= room:
-                        return b"\x12%b%b" % (last[size] if size < small else varint(size), data)
+                    if len(data) <= room:
+                        return data
                 if result is None:
                     return Ended()
-                return from_python(result, max_output)
-            except BaseException as error:  # SystemExit and KeyboardInterrupt of a handler end its record only
+                return Ended(output=from_python(result, max_output))
+            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a handler end its record only
                 return Ended(error=errors.status_of(error, max_error))
 
         return execute

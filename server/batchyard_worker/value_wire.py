@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 _double = struct.Struct("<d").unpack_from
+_TRUNCATED = "malformed google.protobuf.Value: truncated"
 EXACT = 2.0**53
 """Up to here a double that is integral is an integer that no double rounds."""
 
@@ -45,9 +46,14 @@ def _size(data: bytes, position: int, end: int) -> tuple[int, int]:
     size = data[position]
     position += 1
     if size > 127:
-        size, position = _varint(data, position - 1)
+        more = data[position]
+        if more > 127:
+            size, position = _varint(data, position - 1)
+        else:
+            size += (more << 7) - 128
+            position += 1
     if position + size > end:
-        raise ValueError("malformed google.protobuf.Value: truncated")
+        raise ValueError(_TRUNCATED)
     return position, position + size
 
 
@@ -69,23 +75,19 @@ def _value(data: bytes, position: int, end: int) -> Any:
         tag = data[position]
         position += 1
         if tag == 0x1A or tag == 0x2A or tag == 0x32:
-            start = position + 1
-            stop = start + data[position]
-            if stop - start > 127 or stop > end:
-                start, stop = _size(data, position, end)
-            position = stop
+            start, position = _size(data, position, end)
             if tag == 0x1A:
-                result = data[start:stop].decode()
+                result = data[start:position].decode()
             elif tag == 0x2A:
-                result = _struct(data, start, stop, result if kind == tag else {})
+                result = _struct(data, start, position, result if kind == tag else {})
             else:
-                result = _list(data, start, stop, result if kind == tag else [])
+                result = _list(data, start, position, result if kind == tag else [])
         elif tag == 0x11:
             if position + 8 > end:
-                raise ValueError("malformed google.protobuf.Value: truncated")
+                raise ValueError(_TRUNCATED)
             (result,) = _double(data, position)
             position += 8
-            if -EXACT <= result <= EXACT and result == int(result):
+            if -EXACT <= result <= EXACT and result.is_integer():
                 result = int(result)
         elif tag == 0x08:
             result = None
@@ -99,39 +101,64 @@ def _value(data: bytes, position: int, end: int) -> Any:
             continue
         kind = tag
     if position != end:
-        raise ValueError("malformed google.protobuf.Value: truncated")
+        raise ValueError(_TRUNCATED)
     return result
 
 
-def _struct(data: bytes, position: int, end: int, into: dict) -> dict:
-    """Adds the members of a serialized Struct to a dict."""
+def _struct(data: bytes, position: int, end: int, into: dict[str, Any]) -> dict[str, Any]:
+    """Adds the members of a serialized Struct to a dict.
+
+    The usual entry is decoded in line: a name below 128 bytes, then the value, nothing else.
+    """
     while position < end:
-        tag = data[position]
-        if tag != 0x0A:
+        if data[position] != 0x0A:
             key, position = _varint(data, position)
             position = _skip(data, position, end, key & 7)
             continue
+        size = data[position + 1]
         start = position + 2
-        stop = start + data[position + 1]
-        if stop - start > 127 or stop > end:
-            start, stop = _size(data, position + 1, end)
-        position = stop
-        # The usual entry: a short name first, then the value, nothing else.
-        if data[start] == 0x0A and stop - start > 1 and data[start + 1] < 128:
-            name_end = start + 2 + data[start + 1]
-            if name_end + 1 < stop and data[name_end] == 0x12:
-                low = name_end + 2
-                high = low + data[name_end + 1]
-                if high == stop and high - low < 128:
-                    into[data[start + 2 : name_end].decode()] = _value(data, low, high)
-                    continue
-        name, value = _entry(data, start, stop)
-        into[name] = value
+        if size > 127:
+            start, position = _size(data, position + 1, end)
+        else:
+            position = start + size
+            if position > end:
+                raise ValueError(_TRUNCATED)
+        name_end = start + 2 + data[start + 1] if size > 1 else position
+        if name_end < position and data[start] == 0x0A and name_end - start < 130 and data[name_end] == 0x12:
+            size = data[name_end + 1] if name_end + 1 < position else 0
+            low = name_end + 2
+            if size > 127:
+                low, high = _size(data, name_end + 1, position)
+            else:
+                high = low + size
+            if size and high == position:
+                into[data[start + 2 : name_end].decode()] = _member(data, low, high)
+                continue
+        _add_entry(data, start, position, into)
     return into
 
 
-def _entry(data: bytes, position: int, end: int) -> tuple[str, Any]:
-    """A map entry in whatever shape."""
+def _member(data: bytes, low: int, high: int) -> Any:
+    """A Value that is not empty, scalars first."""
+    kind = data[low]
+    if kind == 0x1A:
+        size = data[low + 1]
+        if size < 128:
+            if low + 2 + size == high:
+                return data[low + 2 : high].decode()
+        elif data[low + 2] < 128 and low + 3 + size - 128 + (data[low + 2] << 7) == high:
+            return data[low + 3 : high].decode()
+    elif kind == 0x11:
+        if low + 9 == high:
+            (number,) = _double(data, low + 1)
+            return int(number) if -EXACT <= number <= EXACT and number.is_integer() else number
+    elif kind == 0x20 and low + 2 == high and data[low + 1] < 2:
+        return data[low + 1] == 1
+    return _value(data, low, high)
+
+
+def _add_entry(data: bytes, position: int, end: int, into: dict[str, Any]) -> None:
+    """Adds a map entry of whatever shape."""
     name, value = "", b""
     while position < end:
         key, position = _varint(data, position)
@@ -143,10 +170,10 @@ def _entry(data: bytes, position: int, end: int) -> tuple[str, Any]:
             value += data[start:position]
         else:
             position = _skip(data, position, end, key & 7)
-    return name, _value(value, 0, len(value))
+    into[name] = _value(value, 0, len(value))
 
 
-def _list(data: bytes, position: int, end: int, into: list) -> list:
+def _list(data: bytes, position: int, end: int, into: list[Any]) -> list[Any]:
     """Adds the items of a serialized ListValue to a list."""
     while position < end:
         key, position = _varint(data, position)

@@ -7,7 +7,8 @@ integer is one or two look-ups of 14 bits.
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import NamedTuple
 
 _SUCCEEDED = b"\x20\x03"
 _FAILED = b"\x20\x04"
@@ -29,7 +30,9 @@ def varint(value: int) -> bytes:
 MORE14 = [bytes([value & 127 | 128, value >> 7 | 128]) for value in range(_BITS14)]
 """The low 14 bits of a longer varint, both continuation bits set."""
 
-LAST14 = [varint(value) for value in range(_BITS14)]
+LAST14 = [bytes([value]) for value in range(128)] + [
+    bytes([value & 127 | 128, value >> 7]) for value in range(128, _BITS14)
+]
 """A whole varint below 2**14, or the end of a longer one."""
 
 
@@ -50,8 +53,17 @@ def text_payload(text: bytes) -> bytes:
     return b"\x12%b%b" % (LAST14[size] if size < _BITS14 else varint(size), text)
 
 
+def _output_head(size: int) -> bytes:
+    """What stands before JSON text of ``size`` bytes: `state`, and the heads of `output` and of its `text`."""
+    inner = b"\x12" + varint(size)
+    return b"\x20\x03\x32" + varint(len(inner) + size) + inner
+
+
+_OUTPUT_HEADS = [_output_head(size) for size in range(1024)]
+
+
 class Ended(NamedTuple):
-    """How a record ended, when it is more than an output.
+    """How a record ended, when it is anything but a small JSON output.
 
     Attributes:
         output: Serialized Payload; None: no output.
@@ -59,9 +71,9 @@ class Ended(NamedTuple):
         exit_code: Exit code of a command, -n for signal n; None for other kinds.
     """
 
-    output: Optional[bytes] = None
-    error: Optional[bytes] = None
-    exit_code: Optional[int] = None
+    output: bytes | None = None
+    error: bytes | None = None
+    exit_code: int | None = None
 
 
 class RecordEncoder:
@@ -77,8 +89,8 @@ class RecordEncoder:
         start: Monotonic nanoseconds at which the first record starts.
 
     Attributes:
-        encode: ``encode(index, record_id, attempt, result, end) -> bytes`` where result is a serialized Payload or an
-            `Ended`, end monotonic nanoseconds.
+        encode: ``encode(index, record_id, attempt, result, end) -> bytes`` where result is the UTF-8 of JSON text or
+            an `Ended`, end monotonic nanoseconds.
         restart: ``restart(now)``: the next record starts then.
     """
 
@@ -90,49 +102,63 @@ class RecordEncoder:
         self.encode, self.restart = _make(batch_task, generation, offset, start)
 
 
-def _make(batch_task: str, generation: int, offset: int, first: int) -> tuple:
+def _make(
+    batch_task: str, generation: int, offset: int, first: int
+) -> tuple[Callable[..., bytes], Callable[[int], None]]:
     prefix = batch_task.encode() + b"/records/"
     generation_field = b"\x48" + varint(generation)
     first_try = b"\x40\x01" + generation_field
-    more, last, small = MORE14, LAST14, _BITS14
-    second = second_start = 0
-    second_prefix = b""
+    more, last, small, heads = MORE14, LAST14, _BITS14, _OUTPUT_HEADS
+    second_start = low = high = 0
+    stamp4 = stamp5 = start = name = b""
 
     def stamp(now: int) -> bytes:
-        """A Timestamp's bytes, its length before them."""
-        nonlocal second, second_start, second_prefix
-        nanos = now - second_start
-        if not 0 <= nanos < _NANOS:
-            second = (now + offset) // _NANOS
-            second_start = second * _NANOS - offset
-            second_prefix = b"\x08" + varint(second) + b"\x10"
-            nanos = now - second_start
-        if nanos < 268435456:
-            value = b"%b%b%b" % (second_prefix, more[nanos & 16383], last[nanos >> 14])
-        else:
-            value = b"%b%b%b%c" % (second_prefix, more[nanos & 16383], more[nanos >> 14 & 16383], nanos >> 28)
+        """A Timestamp's bytes after their length, in a second that is not the last one's or near its start."""
+        nonlocal second_start, stamp4, stamp5
+        second, nanos = divmod(now + offset, _NANOS)
+        second_start = now - nanos
+        seconds = b"\x08" + varint(second)
+        # Nanoseconds of 4 and of 5 bytes; those of fewer come from here.
+        stamp4, stamp5 = (b"%c%b\x10" % (len(seconds) + 1 + size, seconds) for size in (4, 5))
+        value = seconds + (b"\x10" + varint(nanos) if nanos else b"")
         return b"%c%b" % (len(value), value)
 
-    start = stamp(first)
+    def named(index: int) -> bytes:
+        """The start of a name of as many digits as the index has."""
+        nonlocal low, high, name
+        digits = len(str(index))
+        low, high = (10 ** (digits - 1) if digits > 1 else 0), 10**digits
+        name = b"\x0a%b%b" % (varint(len(prefix) + digits), prefix)
+        return name
 
     def encode(index: int, record_id: str, attempt: int, result: object, end: int) -> bytes:
         nonlocal start
-        name = b"%b%d" % (prefix, index)
-        size = len(name)
+        nanos = end - second_start
+        if 268435456 <= nanos < _NANOS:
+            stop = stamp5 + more[nanos & 16383] + more[nanos >> 14 & 16383] + last[nanos >> 28]
+        elif 2097152 <= nanos < 268435456:
+            stop = stamp4 + more[nanos & 16383] + last[nanos >> 14]
+        else:
+            stop = stamp(end)
+        number = last[index] if index < small else more[index & 16383] + varint(index >> 14)
         if record_id:
-            name = b"%b\x10%b%b" % (name, varint(index), delimited(0x1A, record_id.encode()))
-        else:
-            name = b"%b\x10%b" % (name, last[index] if index < small else more[index & 16383] + varint(index >> 14))
-        times = b"\x5a%b\x62%b"
-        stop = stamp(end)
-        if type(result) is bytes:
-            length = len(result)
-            middle = b"\x20\x03\x32%b%b" % (last[length] if length < small else varint(length), result)
-        else:
-            middle, times = _ended(result, times)  # type: ignore[arg-type]
+            number += delimited(0x1A, record_id.encode())
         tries = first_try if attempt == 1 else b"\x40" + varint(attempt) + generation_field
-        body = b"\x0a%b%b%b%b" % (last[size] if size < small else varint(size), name, middle, tries)
-        body += times % (start, stop)
+        if type(result) is bytes:
+            size = len(result)
+            body = b"%b%d\x10%b%b%b%b\x5a%b\x62%b" % (
+                name if low <= index < high else named(index),
+                index,
+                number,
+                heads[size] if size < 1024 else _output_head(size),
+                result,
+                tries,
+                start,
+                stop,
+            )
+        else:
+            body = b"%b%d\x10" % (name if low <= index < high else named(index), index)
+            body += number + _ended(result, tries) + b"\x5a%b\x62%b" % (start, stop)  # type: ignore[arg-type]
         start = stop
         length = len(body)
         return b"\x0a%b%b" % (last[length] if length < small else varint(length), body)
@@ -141,16 +167,16 @@ def _make(batch_task: str, generation: int, offset: int, first: int) -> tuple:
         nonlocal start
         start = stamp(now)
 
+    restart(first)
     return encode, restart
 
 
-def _ended(result: Ended, times: bytes) -> tuple[bytes, bytes]:
-    """The fields of an `Ended`: those before `attempt`, and the template of those after `generation`."""
-    middle = _SUCCEEDED if result.error is None else _FAILED
+def _ended(result: Ended, tries: bytes) -> bytes:
+    """The fields of an `Ended` from `state` to `exit_code`."""
+    fields = _SUCCEEDED if result.error is None else _FAILED
     if result.output is not None:
-        middle += delimited(0x32, result.output)
+        fields += delimited(0x32, result.output)
     if result.error is not None:
-        middle += delimited(0x3A, result.error)
-    if result.exit_code is not None:
-        times = b"\x50" + varint(result.exit_code).replace(b"%", b"%%") + times
-    return middle, times
+        fields += delimited(0x3A, result.error)
+    fields += tries
+    return fields if result.exit_code is None else fields + b"\x50" + varint(result.exit_code)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import warnings
-from typing import Any, Iterator, Union
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from batchyard_worker.context import Context, RecordError
 
@@ -13,7 +14,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert)
 _CASE = getattr(ast, "match_case", ())
 
-Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
+if TYPE_CHECKING:
+    Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def python_audit(record: Any, context: Context) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def python_audit(record: Any, context: Context) -> dict[str, Any]:
     }
 
 
-def _parse(source: Union[bytes, str]) -> ast.Module:
+def _parse(source: bytes | str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SyntaxWarning and the like: the file's business, not ours
