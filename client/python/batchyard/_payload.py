@@ -62,10 +62,11 @@ def _all_finite(value: object) -> bool:
     return True
 
 
-def _dump_slowly(value: object) -> bytes:
-    def dump(ascii_only: bool) -> bytes:
+def _dump_slowly(value: object) -> str:
+    def dump(ascii_only: bool) -> str:
         text = json.dumps(value, allow_nan=False, ensure_ascii=ascii_only, separators=(",", ":"), default=_json_default)
-        return text.encode()
+        text.encode()
+        return text
 
     try:
         return dump(ascii_only=False)
@@ -75,8 +76,8 @@ def _dump_slowly(value: object) -> bytes:
         raise ValueError("the value is nested too deeply for JSON") from None
 
 
-def dump_json(value: object) -> bytes:
-    """Write a value as JSON text in UTF-8.
+def dump_json(value: object) -> str:
+    """Write a value as JSON text.
 
     Raises:
         ValueError: NaN, infinity, a cycle, too deep.
@@ -85,13 +86,13 @@ def dump_json(value: object) -> bytes:
     if orjson is None:
         return _dump_slowly(value)
     try:
-        data = orjson.dumps(value, None, _OPTIONS)
+        text = orjson.dumps(value, None, _OPTIONS).decode()
     except TypeError:  # ints beyond 64 bits, keys that are no str, lone surrogates, and what has no JSON form
         return _dump_slowly(value)
     # NaN and infinity become null without a word; a look at the values tells them from None.
-    if b"null" in data and not _all_finite(value):
+    if "null" in text and not _all_finite(value):
         raise ValueError("NaN and infinity have no JSON form")
-    return data
+    return text
 
 
 def load_json(text: str) -> Any:
@@ -116,6 +117,10 @@ def is_json(content_type: str) -> bool:
     return media == "application/json" or media.endswith("+json")
 
 
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def encode(value: object, payload: payload_pb2.Payload, content_type: str = "") -> int:
     """Fill `payload` from `value`; return about how many bytes it takes.
 
@@ -130,7 +135,7 @@ def encode(value: object, payload: payload_pb2.Payload, content_type: str = "") 
     if isinstance(value, str):
         payload.text = value
         payload.content_type = content_type or TEXT
-        return len(value) if value.isascii() else payload.ByteSize()
+        return _utf8_size(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         payload.data = value if isinstance(value, bytes) else bytes(value)
         size = len(payload.data)
@@ -144,9 +149,8 @@ def encode(value: object, payload: payload_pb2.Payload, content_type: str = "") 
             payload.message.Pack(value)
         size = payload.ByteSize()
     else:
-        data = dump_json(value)
-        payload.text = data.decode()
-        size = len(data)
+        payload.text = dump_json(value)
+        size = _utf8_size(payload.text)
     if content_type:
         payload.content_type = content_type
     return size

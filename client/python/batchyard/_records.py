@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from batchyard import _payload
@@ -21,7 +22,6 @@ INLINE_RECORDS: Final = 1000
 RECORD_BYTES: Final = 1024 * 1024
 # Tags and lengths around one payload.
 _OVERHEAD: Final = 16
-_JSON_TYPES: Final = frozenset({dict, list})
 
 
 class RecordValueError(BatchyardError, ValueError):
@@ -77,34 +77,31 @@ class MessageBuilder:
             RecordValueError: a value has no form on the wire, or is too large.
         """
         records = self._request.records
-        add, dump, most, room = records.add, _payload.dump_json, self.most_records, MESSAGE_BYTES
-        size, count, start = self._size, len(records), self._next_index
-        try:
-            if size >= room or count >= most:  # the record carried over fills a message alone
-                return True
-            for value in values:
-                record = add()
-                if type(value) in _JSON_TYPES:
-                    data = dump(value)
-                    record.payload.text = data.decode()
-                    added = len(data) + _OVERHEAD
+        room = self.most_records - len(records)
+        if self._size >= MESSAGE_BYTES or room <= 0:  # the record carried over fills a message alone
+            return True
+        add, dump_json, ids, size, added = records.add, _payload.dump_json, self._ids, self._size, 0
+        for value in islice(values, room):
+            record = add()
+            kind = type(value)
+            try:
+                if kind is dict or kind is list:  # by far the most: the short way
+                    record.payload.text = text = dump_json(value)
+                    added = (len(text) if text.isascii() else len(text.encode())) + _OVERHEAD
                 else:
                     added = _encode(value, record)
-                count += 1
-                if self._ids is not None:
-                    added += self._set_id(record)
-                size += added
-                if size >= room or count >= most:
-                    self._check(start + count - 1, added)
-                    size = self._overflow(size, added)
-                    return True
-        except (ValueError, TypeError) as error:
-            if isinstance(error, RecordValueError):
-                raise
-            raise RecordValueError(start + len(records) - 1, error) from error
-        finally:
-            self._size = size
-        return False
+                if ids is not None:
+                    added += _set_id(record, ids)
+            except (ValueError, TypeError) as error:
+                raise RecordValueError(self._next_index + len(records) - 1, error) from error
+            size += added
+            if size >= MESSAGE_BYTES:
+                break
+        self._size = size
+        if size >= MESSAGE_BYTES:
+            self._overflow(added)
+            return True
+        return len(records) >= self.most_records
 
     def take(self) -> batch_task_service_pb2.AppendRecordsRequest | None:
         """Return the message and start the next one; None if it holds no record."""
@@ -129,27 +126,25 @@ class MessageBuilder:
         if self._ids is not None and next(self._ids, None) is not None:
             raise ValueError("record_ids has more entries than records")
 
-    def _set_id(self, record: record_pb2.RecordInput) -> int:
-        assert self._ids is not None
-        value = next(self._ids, None)
-        if value is None:
-            raise ValueError("record_ids has fewer entries than records")
-        record.record_id = value
-        return len(value)
-
-    def _check(self, index: int, added: int) -> None:
-        if added > RECORD_BYTES + _OVERHEAD:
-            raise RecordValueError(index, f"takes {added} bytes; at most {RECORD_BYTES} are possible")
-
-    def _overflow(self, size: int, added: int) -> int:
-        """Move the last record to the next message if it pushed this one over the bound."""
+    def _overflow(self, added: int) -> None:
+        """Move the last record, of `added` bytes, to the next message if it pushed this one over the bound."""
         records = self._request.records
-        if size <= MESSAGE_BYTES or len(records) == 1:
-            return size
-        self._carried = record_pb2.RecordInput()
-        self._carried.CopyFrom(records[-1])
-        del records[-1]
-        return size - added
+        if added > RECORD_BYTES + _OVERHEAD:
+            index = self._next_index + len(records) - 1
+            raise RecordValueError(index, f"takes {added} bytes; at most {RECORD_BYTES} are possible")
+        if self._size > MESSAGE_BYTES and len(records) > 1:
+            self._carried = record_pb2.RecordInput()
+            self._carried.CopyFrom(records[-1])
+            del records[-1]
+
+
+def _set_id(record: record_pb2.RecordInput, ids: Iterator[str]) -> int:
+    """Give the record the next id; return about how many bytes it takes."""
+    value = next(ids, None)
+    if value is None:
+        raise ValueError("record_ids has fewer entries than records")
+    record.record_id = value
+    return len(value)
 
 
 def _encode(value: object, record: record_pb2.RecordInput) -> int:
