@@ -106,6 +106,7 @@ def create_task(raw: bytes) -> CreateTask:
         _id(request.batch_task_id, limits.ID.field)
     _id(info.handler, "batch_task.handler")
     _at_most(limits.DISPLAY_NAME, len(info.display_name.encode()))
+    _at_most(limits.RECORDS, len(request.records))
     start = request.start if request.HasField("start") else True
     if start and not request.records:
         raise InvalidArgument("records", "a task cannot start without records", reason=Reason.NO_RECORDS)

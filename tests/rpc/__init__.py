@@ -1,0 +1,1 @@
+"""The wire: raw stubs against a server on a real store and a real port."""
