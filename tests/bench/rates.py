@@ -47,8 +47,3 @@ def bodies(*requests: bytes) -> list[str]:
 def at_least(metric: str, ours: str, bound: float, baseline: str) -> Goal:
     """A ratio of two arms' rates."""
     return Goal(f"{ours}.{metric}", ">=", bound, (f"{baseline}.{metric}",))
-
-
-def at_most(metric: str, ours: str, bound: float, baseline: str) -> Goal:
-    """A ratio of two arms' times."""
-    return Goal(f"{ours}.{metric}", "<=", bound, (f"{baseline}.{metric}",))

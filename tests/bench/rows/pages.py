@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from tests.bench import bare, procs, rates, services
-from tests.bench.harness import Arm, Env, Plan, Row, RowError, Sample
+from tests.bench import bare, procs, services
+from tests.bench.harness import Arm, Env, Plan, Row, RowError
 from tests.bench.procs import Driver
-from tests.bench.rows.latency import METRIC, percentiles
 from tests.bench.rows.listing import task_bytes
-from tests.bench.rows.record_pages import QUICK_READS, READS, page_times
+from tests.bench.rows.record_pages import QUICK_READS, READS, first_and_last, flat
 from tests.bench.server import Server, serving
 
 SMALL, QUICK_SMALL = 10_000, 2_000
@@ -33,21 +32,15 @@ def _filled(env: Env, project: str, count: int, server: Server) -> None:
         child.stop()
 
 
-def _bare(driver: Driver, address: str, key: int, reads: int) -> Sample:
-    return percentiles(driver.call("bare_times", address=address, keys=[key], count=reads)["seconds"][0])
-
-
-def _arms(server: Server, pages: Driver, project: str, count: int, reads: int) -> list[Arm]:
+def _arm(server: Server, pages: Driver, project: str, count: int, reads: int) -> Arm:
     parent = f"projects/{project}"
     walked = pages.call("walk", address=server.address, kind="tasks", parent=parent)
     if walked["items"] != count:
         raise RowError(f"{walked['items']} of {count} tasks of {parent} were listed")
-    measure = partial(page_times, pages, server, "tasks", parent, reads=reads)
+    values = {"address": server.address, "kind": "tasks", "parent": parent, "count": reads}
     words = f"ListBatchTasks, page_size {PAGE}, project of {count} tasks, sequential"
-    return [
-        Arm(f"first of {count}", words, partial(measure, "")),
-        Arm(f"last of {count}", words, partial(measure, walked["last"])),
-    ]
+    tokens = ["", walked["last"]]
+    return Arm(f"of {count}", words, partial(first_and_last, pages, "times", tokens=tokens, **values))
 
 
 @contextlib.contextmanager
@@ -59,17 +52,15 @@ def open_row(env: Env) -> Iterator[Plan]:
         fill = [partial(_filled, env, name, size) for name, size in sizes.items()]
         server = stack.enter_context(serving(env, before=fill))
         (pages,) = stack.enter_context(services.drivers(env, "pages"))
-        arms = [arm for name, size in sizes.items() for arm in _arms(server, pages, name, size, reads)]
+        arms = [_arm(server, pages, name, size, reads) for name, size in sizes.items()]
+        goals = [flat(arm.name) for arm in arms]
         sample = list(itertools.islice(task_bytes(server, "projects/large"), SAMPLED))
         database = env.workdir / "rows.db"
         bare.fill_rows(database, itertools.islice(itertools.cycle(sample), large))
         plain = stack.enter_context(services.bare(env, database=database))
+        values = {"address": plain.address, "keys": [0, large - PAGE], "count": reads}
         words = f"grpc.aio on uvloop: the same messages by keyset from SQLite, {large} rows"
-        arms += [
-            Arm(f"keyset, {place}", words, partial(_bare, pages, plain.address, key, reads))
-            for place, key in (("first", 0), ("last", large - PAGE))
-        ]
-        goals = [rates.at_most(METRIC, f"last of {size}", 1.5, f"first of {size}") for size in sizes.values()]
+        arms.append(Arm("keyset", words, partial(first_and_last, pages, "bare_times", **values)))
         facts = {"filling": "through the Store protocol, in process, before the server started"}
         yield Plan(arms, goals, facts, settle=lambda: procs.settle(server.pid))
 
