@@ -6,24 +6,17 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 from typing import Any
 
 from tests.interop.serving import ROOT
 
-VERSION = "v1.9.4"
-_MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
 
-
-def install() -> pathlib.Path:
-    """Build grpcurl by its name into `.tools`, unless that version is there; return the program."""
-    folder = ROOT / ".tools" / f"grpcurl-{VERSION}"
-    program = folder / "grpcurl"
-    if not program.exists():
-        assert shutil.which("go"), "go is missing; it builds grpcurl (Go 1.25 or newer)"
-        subprocess.run(["go", "install", f"{_MODULE}@{VERSION}"], env={**os.environ, "GOBIN": str(folder)}, check=True)
-    return program
+def program() -> pathlib.Path:
+    """The program: the one that GRPCURL names, else the one that `make long-grpcurl` builds."""
+    found = pathlib.Path(os.environ.get("GRPCURL") or ROOT / ".tools" / "bin" / "grpcurl")
+    assert found.exists(), f"{found} is missing; run: make long-grpcurl"
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

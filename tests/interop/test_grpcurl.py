@@ -10,11 +10,10 @@ import pytest
 from google.longrunning import operations_pb2
 
 from batchyard.v1 import batch_task_service_pb2
-from tests.interop.grpcurl import Grpcurl, install
+from tests.interop.grpcurl import Grpcurl, program
 from tests.interop.serving import serving
 
-# The first test builds grpcurl.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.long
 
 SERVICE = "batchyard.v1.BatchTaskService"
 OPERATIONS = "google.longrunning.Operations"
@@ -28,9 +27,8 @@ VALUES: list[Any] = [{"path": "/etc/hosts"}, None, True, 1.5, "Grüße", [], {},
 @pytest.fixture(scope="module")
 def grpcurl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grpcurl]:
     """grpcurl and one server for all tests."""
-    program = install()
     with serving(tmp_path_factory.mktemp("grpcurl")) as target:
-        yield Grpcurl(program, target)
+        yield Grpcurl(program(), target)
 
 
 def submit(grpcurl: Grpcurl, records: list[Any], **fields: Any) -> Any:
