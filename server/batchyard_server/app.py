@@ -16,9 +16,12 @@ import uvloop
 
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.settings import Address, Config
+from batchyard_server.dispatch.dispatcher import Dispatcher
+from batchyard_server.dispatch.loops import Chores
 from batchyard_server.engine.deps import Deps
-from batchyard_server.engine.live import NullLive
 from batchyard_server.execution.handlers import HandlerBook
+from batchyard_server.execution.launch import Launcher, choose_isolation, sweep
+from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.clock import Clock, Randomness, SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.handler import Isolation
@@ -48,6 +51,8 @@ class App:
         self._failpoints = Failpoints(config.failpoints)
         self._store: Store
         self._rpc: RpcServer
+        self._dispatcher: Dispatcher
+        self._chores: Chores
         self._watching: asyncio.TimerHandle | None = None
         self.address: Address
         self.isolation = Isolation.SUBREAPER
@@ -62,26 +67,52 @@ class App:
         except StoreError as error:
             raise CannotStart(str(error)) from error
         try:
-            # DISPATCH: here the dispatcher and its executor are made and started with what was recovered; then
-            # `live` and `handlers` below are theirs, and `stop` drains and stops them.
-            await self._store.recover()
+            dispatcher, handlers = self._make_dispatcher()
+            recovered = await self._store.recover()
             self._rpc = RpcServer(
                 Deps(
                     store=self._store,
                     clock=self._clock,
                     randomness=self._randomness,
-                    live=NullLive(),
-                    handlers=HandlerBook(config.handlers, self.isolation),
+                    live=dispatcher,
+                    handlers=handlers,
                     failpoints=self._failpoints,
                     tokens=Tokens(self._store.secret),
                 )
             )
             self.address = Address(host=config.listen.host, port=self._listen())
+            dispatcher.start(recovered)
+            self._chores.start()
             await self._rpc.start()
         except BaseException:
             await self._store.close()
             raise
         self._watch_health()
+
+    def _make_dispatcher(self) -> tuple[Dispatcher, HandlerBook]:
+        """Kill what an earlier server left, then make what runs the records."""
+        config, server_id = self._config, self._store.server_id
+        try:
+            self.isolation = choose_isolation(config.isolation, server_id)
+        except ValueError as error:
+            raise CannotStart(str(error)) from None
+        if left := sweep(server_id):
+            _log.warning("killed %d processes that an earlier server left", left)
+        handlers = HandlerBook(config.handlers, self.isolation)
+        launcher = Launcher(
+            server_id=server_id, isolation=self.isolation, environment=os.environ, module_path=config.module_path
+        )
+        executor = LocalExecutor(slots=config.workers, handlers=handlers, launcher=launcher, clock=self._clock)
+        self._dispatcher = Dispatcher(
+            self._store,
+            executor,
+            slots=config.workers,
+            max_worker_lost=config.max_worker_lost,
+            failpoints=self._failpoints,
+        )
+        executor.attach(self._dispatcher)
+        self._chores = Chores(self._store)
+        return self._dispatcher, handlers
 
     def _listen(self) -> int:
         try:
@@ -102,7 +133,9 @@ class App:
         if self._watching is not None:
             self._watching.cancel()
         self._rpc.drain()
-        # DISPATCH: await dispatcher.drain(config.drain_timeout_seconds); await dispatcher.stop()
+        await self._dispatcher.drain(self._config.drain_timeout_seconds)
+        await self._chores.stop()
+        await self._dispatcher.stop()
         await self._rpc.stop(GRACE_SECONDS)
         await self._store.close()
 

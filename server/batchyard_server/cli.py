@@ -15,8 +15,10 @@ from pathlib import Path
 from batchyard_server.config import handlers_file
 from batchyard_server.config.settings import Config, ConfigError, check_exposure, parse_address, parse_duration
 from batchyard_server.model.failpoints import Failpoints
+from batchyard_server.model.handler import Isolation
 
 USAGE_ERROR = 2
+_LEVELS = tuple(level.name.lower() for level in Isolation)
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -69,6 +71,7 @@ def make_config(
         workers=_whole("--workers", arguments.workers, least=1, most=1024),
         drain_timeout_seconds=parse_duration(arguments.drain_timeout),
         max_worker_lost=_whole("--max-worker-lost", arguments.max_worker_lost, least=0, most=1_000_000),
+        isolation=_isolation(arguments.isolation),
         module_path=module_path,
         failpoints=failpoints,
     )
@@ -92,6 +95,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--workers", "N", str(os.cpu_count() or 1), "worker processes")
     option("--drain-timeout", "DURATION", "30s", "what running records get at SIGTERM before they are killed")
     option("--max-worker-lost", "N", "2", "how often a worker may die under a record before the record fails")
+    option("--isolation", "LEVEL", "auto", f"how processes are found and killed: auto, {', '.join(_LEVELS)}")
     serve.add_argument(
         "--insecure",
         action="store_true",
@@ -105,6 +109,12 @@ def _flag(given: bool, environment: Mapping[str, str], variable: str) -> bool:
     if value not in {"", "0", "1", "false", "true", "no", "yes"}:
         raise ConfigError(f"{variable}: {value!r} is not 1 or 0")
     return given or value in {"1", "true", "yes"}
+
+
+def _isolation(text: str) -> str:
+    if text not in ("auto", *_LEVELS):
+        raise ConfigError(f"--isolation: {text!r} is not one of auto, {', '.join(_LEVELS)}")
+    return "" if text == "auto" else text
 
 
 def _whole(flag: str, text: str, *, least: int, most: int) -> int:

@@ -47,6 +47,7 @@ class Config:
         workers: worker processes, at least 1.
         drain_timeout_seconds: what in-flight records get at SIGTERM before they are killed.
         max_worker_lost: how often the worker may die under a record before that record FAILED.
+        isolation: level by which processes are killed (`model.handler.Isolation`, lower-case); "" = the strongest here.
         module_path: folders of the PYTHONPATH given to the server, for workers only.
         failpoints: for tests, see model.failpoints.
     """
@@ -57,6 +58,7 @@ class Config:
     workers: int
     drain_timeout_seconds: float = 30.0
     max_worker_lost: int = 2
+    isolation: str = ""
     module_path: tuple[str, ...] = ()
     failpoints: str = ""
 

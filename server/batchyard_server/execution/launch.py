@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import pathlib
 import sys
 from collections.abc import Callable, Mapping
 
-import batchyard_worker
+from batchyard_server.execution import messages
+from batchyard_server.execution.worker import REAP_SECONDS, Callbacks, Exit, Fds, Worker
+from batchyard_server.model.handler import HandlerSpec, Isolation
 from batchyard_worker import isolation as levels
 from batchyard_worker.v1 import worker_pb2
-
-from batchyard_server.execution import messages
-from batchyard_server.execution.worker import Callbacks, Exit, Worker
-from batchyard_server.model.handler import HandlerSpec, Isolation
 
 log = logging.getLogger(__name__)
 MARKER = "BATCHYARD_SERVER_ID"
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")  # what programs need to work at all
-WORKER_MAIN = pathlib.Path(batchyard_worker.__file__).with_name("__main__.py")
+LEVELS = {Isolation.CGROUP: "cgroup", Isolation.PID_NAMESPACE: "pidns", Isolation.SUBREAPER: "subreaper"}
 
 Make = Callable[[Callable[[worker_pb2.FromWorker], None], Callable[[Exit], None]], Worker]
 
@@ -39,10 +36,9 @@ class Launcher:
         self._isolation = isolation
         self._environment = environment
         self._module_path = module_path
+        self._started = 0
 
-    def maker(
-        self, spec: HandlerSpec, slot: str, loaded: Callable[[str], None], gone: Callable[[], None]
-    ) -> Make:
+    def maker(self, spec: HandlerSpec, slot: str, loaded: Callable[[str], None], gone: Callable[[], None]) -> Make:
         """What starts a worker of this handler; `gone` is called after the slot has dealt with its end."""
 
         def make(message: Callable[[worker_pb2.FromWorker], None], exited: Callable[[Exit], None]) -> Worker:
@@ -51,7 +47,7 @@ class Launcher:
                 gone()
 
             return Worker(
-                argv=lambda control, sock, cell: self._argv(spec, slot, control, sock, cell),
+                argv=lambda fds: self._argv(spec, slot, fds),
                 env=self._env(spec),
                 first=messages.load(spec, (*spec.path, *self._module_path)),
                 grace_seconds=spec.kill_grace_seconds,
@@ -60,10 +56,18 @@ class Launcher:
 
         return make
 
-    def _argv(self, spec: HandlerSpec, slot: str, control: int, sock: int, cell: int) -> list[str]:
-        worker = [spec.python or sys.executable, str(WORKER_MAIN), "--socket-fd", str(sock), "--cell-fd", str(cell)]
+    def _argv(self, spec: HandlerSpec, slot: str, fds: Fds) -> list[str]:
+        cgroup = None
+        if self._isolation is Isolation.CGROUP:
+            self._started += 1
+            cgroup = f"{levels.cgroup_parent(self._server_id)}/{slot}-{self._started}"
         return levels.command(
-            self._isolation.name.lower(), worker, control_fd=control, server_id=self._server_id, name=slot
+            LEVELS[self._isolation],
+            levels.worker_argv(spec.python or sys.executable, fds.socket, fds.cell),
+            control_fd=fds.control,
+            status_fd=fds.status,
+            cgroup=cgroup,
+            reap_seconds=REAP_SECONDS,
         )
 
     def _env(self, spec: HandlerSpec) -> dict[str, str]:
@@ -79,15 +83,14 @@ def choose_isolation(wanted: str, server_id: str) -> Isolation:
     Raises:
         ValueError: `wanted` does not work on this machine.
     """
-    usable = levels.probe(server_id)
-    if wanted and wanted not in usable:
-        raise ValueError(f"isolation {wanted} does not work here; usable: {', '.join(usable)}")
-    return Isolation[(wanted or usable[0]).upper()]
+    usable = levels.probe(levels.cgroup_parent(server_id))
+    names = [level for level, name in LEVELS.items() if name in usable]
+    if wanted and Isolation[wanted.upper()] not in names:
+        known = ", ".join(level.name.lower() for level in names)
+        raise ValueError(f"isolation {wanted} does not work here; usable: {known}")
+    return Isolation[wanted.upper()] if wanted else names[0]
 
 
 def sweep(server_id: str) -> int:
     """Kill everything that an earlier server of this data directory left; return how many processes."""
-    return levels.sweep(server_id)
-
-
-__all__ = ["Launcher", "choose_isolation", "sweep"]
+    return levels.sweep(server_id, levels.cgroup_parent(server_id))

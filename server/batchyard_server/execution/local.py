@@ -150,5 +150,3 @@ class LocalExecutor:
             self._reports.capacity()
         if again and not self._stopping:
             self._tick_soon()
-
-

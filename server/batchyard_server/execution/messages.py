@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 
-from batchyard_worker.v1 import worker_pb2
-
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.sizing import BUDGET_MS
 from batchyard_server.model import limits
 from batchyard_server.model.handler import HandlerSpec, Kind
 from batchyard_server.model.task import Flush
+from batchyard_worker.v1 import worker_pb2
 
 RUN_AHEAD_MS = 50  # finished work of a worker that is not durable yet; what a crash of the server runs again
 _LENGTH = struct.Struct(">I")

@@ -1,6 +1,6 @@
 """What does one slot do? It holds one worker, feeds it subtasks, and tells dispatch what became of them.
 
-    EMPTY ──start──▶ STARTING ──loaded──▶ READY ──kill──▶ ENDING ──reaped──▶ EMPTY (or RETIRED: not reaped)
+EMPTY ──start──▶ STARTING ──loaded──▶ READY ──kill──▶ ENDING ──reaped──▶ EMPTY (or RETIRED: not reaped)
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from batchyard_worker.v1 import worker_pb2
-
 from batchyard_server.dispatch.protocols import Cause, Loss, Reports, Subtask
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Progress
 from batchyard_server.execution.worker import Exit, Worker
 from batchyard_server.model.clock import Clock
+from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 ROOM_NS = 30_000_000  # work that may lie ready at a worker: hides the round trip, costs little when it is taken back
@@ -147,7 +146,9 @@ class LocalSlot:
 
     # -- life of the worker -------------------------------------------------------------------------------------
 
-    def start(self, handler: str, make: Callable[[Callable[[worker_pb2.FromWorker], None], Callable[[Exit], None]], Worker]) -> None:
+    def start(
+        self, handler: str, make: Callable[[Callable[[worker_pb2.FromWorker], None], Callable[[Exit], None]], Worker]
+    ) -> None:
         """Start a worker of this handler in the empty slot."""
         self.phase, self.handler, self.next_handler = Phase.STARTING, handler, ""
         self._cause, self._timed_out, self._acked = Cause.CRASH, None, 0

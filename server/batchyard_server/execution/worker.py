@@ -11,12 +11,11 @@ import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
-
-from batchyard_worker.v1 import worker_pb2
+from typing import NamedTuple, cast
 
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
+from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 SOCKET_BYTES = 1 << 20
@@ -41,6 +40,15 @@ class Callbacks:
     exited: Callable[[Exit], None]
 
 
+class Fds(NamedTuple):
+    """What a supervisor and its worker inherit: control and status pipe, the worker's socket, the progress cell."""
+
+    control: int
+    status: int
+    socket: int
+    cell: int
+
+
 class _Socket(asyncio.Protocol):
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -59,10 +67,15 @@ class Worker:
     """One worker under its supervisor. Made by `Launcher`; alive until `callbacks.exited`."""
 
     def __init__(
-        self, *, argv: Callable[[int, int, int], list[str]], env: dict[str, str], first: bytes, grace_seconds: float,
+        self,
+        *,
+        argv: Callable[[Fds], list[str]],
+        env: dict[str, str],
+        first: bytes,
+        grace_seconds: float,
         callbacks: Callbacks,
     ) -> None:
-        """Start it. `argv(control_fd, socket_fd, cell_fd)` gives the supervisor's command; `first` is the Load frame."""
+        """Start it. `argv` gives the supervisor's command; `first` is the Load frame."""
         self.callbacks = callbacks
         self._grace = grace_seconds
         self._loop = asyncio.get_running_loop()
@@ -74,24 +87,27 @@ class Worker:
         self._closed = self._reaped = self._done = False
         self._unreaped: tuple[int, ...] = ()
         ours, theirs = socket.socketpair()
-        self._control, control = socket.socketpair()
+        control, self._control = os.pipe()
+        self._status, status = os.pipe()
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        fds = Fds(control, status, theirs.fileno(), self._cell.fd)
         try:
             self._process = subprocess.Popen(
-                argv(control.fileno(), theirs.fileno(), self._cell.fd),
+                argv(fds),
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=(control.fileno(), theirs.fileno(), self._cell.fd),
+                pass_fds=fds,
                 start_new_session=True,
             )
         finally:
             theirs.close()
-            control.close()
-        self._control.setblocking(False)
+            os.close(control)
+            os.close(status)
+        os.set_blocking(self._status, False)
         ours.setblocking(False)
-        self._loop.add_reader(self._control.fileno(), self._on_control)
+        self._loop.add_reader(self._status, self._on_status)
         self._connecting = self._loop.create_task(self._connect(ours))
 
     async def _connect(self, sock: socket.socket) -> None:
@@ -134,23 +150,18 @@ class Worker:
 
     def _say(self, byte: bytes) -> None:
         try:
-            self._control.send(byte)
+            os.write(self._control, byte)
         except OSError:
             pass  # the supervisor is gone; its end is being handled
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def _on_control(self) -> None:
-        try:
-            data = self._control.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+    def _on_status(self) -> None:
+        data = os.read(self._status, 65536)
         if data:
             self._report += data
             return
-        self._loop.remove_reader(self._control.fileno())
+        self._loop.remove_reader(self._status)
         self._process.wait()  # it closed its end by exiting
         self._reaped = True
         self._finish_if_done()
@@ -176,8 +187,9 @@ class Worker:
         for timer in self._timers:
             timer.cancel()
         if not self._reaped:
-            self._loop.remove_reader(self._control.fileno())
-        self._control.close()
+            self._loop.remove_reader(self._status)
+        os.close(self._control)
+        os.close(self._status)
         if self._transport is not None:
             self._transport.abort()
         progress = self.progress()

@@ -87,7 +87,12 @@ class TaskStore(Protocol):
         ...
 
     async def append_records(
-        self, name: TaskName, uid: str, first: int, segments: Sequence[InputSegment], record_ids: Sequence[tuple[str, int]]
+        self,
+        name: TaskName,
+        uid: str,
+        first: int,
+        segments: Sequence[InputSegment],
+        record_ids: Sequence[tuple[str, int]],
     ) -> int:
         """Add records to a DRAFT at index `first`; return the next index (the new total).
 
@@ -119,7 +124,9 @@ class TaskStore(Protocol):
         """Read one task. Raises NotFound. Cost: one indexed look-up; sees every commit that was acknowledged."""
         ...
 
-    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> list[TaskRow]:
+    async def list_tasks(
+        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> list[TaskRow]:
         """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
 
         Stops before `max_bytes` of info are exceeded, never before one row. Fewer than `limit` rows with the bytes not
