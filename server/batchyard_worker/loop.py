@@ -29,6 +29,9 @@ IDLE_TICK = 0.25
 """Seconds between two looks of the watcher while nothing runs."""
 
 DEFAULT_RUN_AHEAD_MILLIS = 50
+_ENDLESS_MILLIS = 10**12
+_NO_BUDGET = 1 << 62  # nanoseconds
+_UNKNOWN = -1 << 62  # acknowledged work, when it is to be looked at before the next record
 
 if TYPE_CHECKING:
     Result = bytes | wire.Ended
@@ -93,11 +96,11 @@ class Worker:
         """
         threading.Thread(target=self._watch_main, name="batchyard-watcher", daemon=True).start()
         while True:
+            while self._read(block=not self._runs):
+                pass  # all that has arrived, so that a Drop is seen before what it drops begins
             with self._changing:
                 run = self._runs.popleft() if self._runs else None
-            if run is None:
-                self._read(block=True)
-            else:
+            if run is not None:
                 self._run(run)
 
     def take(self, messages: list[worker_pb2.ToWorker]) -> None:
@@ -123,12 +126,15 @@ class Worker:
             worker_pb2.FromWorker(dropped=worker_pb2.Dropped(lease=lease, untouched=untouched)),
         )
 
-    def _read(self, block: bool) -> None:
+    def _read(self, block: bool) -> bool:
+        """Reads and acts on some frames; whether there were any. Without `block` only on those that are there."""
         with self._reading:
-            self.take(self._reader.read(block))
+            messages = self._reader.read(block)
+            self.take(messages)
+        return bool(messages)
 
     def _run(self, run: worker_pb2.Run) -> None:
-        """Runs one subtask to its end and sends the last of its outcomes."""
+        """Runs one subtask to its end, or to that of its time budget, and sends the last of its outcomes."""
         ranges = outbox.pairs(list(run.ranges))
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
@@ -155,9 +161,10 @@ class Worker:
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit = self._outbox, self._cell, self._limit
-        buffer, work, acked = box.buffer, box.work, box.acked_work
+        buffer, work, acked = box.buffer, box.work, _UNKNOWN
         now = time.monotonic_ns
         start = now()
+        deadline = start + (run.budget_millis * 1_000_000 or _NO_BUDGET)
         encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
         encode, new_context = encoder.encode, Context
         finished = size = unsent = 0
@@ -166,7 +173,7 @@ class Worker:
             for index in range(low, high):
                 if work - acked > limit:
                     acked = box.acked_work
-                    if work - acked > limit:
+                    if box.is_ahead(limit):
                         acked = self._await_acks()
                         size = unsent = 0
                         start = now()
@@ -177,31 +184,37 @@ class Worker:
                 cell[2] = start
                 cell[1] = index
                 result = execute(record.payload, new_context(index, record_id, attempt, generation, parameters))
+                finished += 1
+                # Who reads in between counts a record too few, never one that has not begun.
+                cell[1] = -1
+                cell[3] = finished
                 end = now()
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:
-                    box.failed.append((finished, index, result.error))
+                    box.failed.append((finished - 1, index, result.error))
                 buffer.append(encoded)
-                finished += 1
-                cell[3] = finished
+                if len(buffer) == 1:
+                    box.oldest = end
                 work += end - start
                 box.work = work
                 unsent += 1
                 size += len(encoded)
+                if end > deadline:
+                    return
                 if unsent >= FLUSH_RECORDS or size >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
                     if finished < len(records):
                         box.flush()
+                        acked = _UNKNOWN
                     size = unsent = 0
                 start = end
 
     def _await_acks(self) -> int:
-        """Waits until the unacknowledged work is within the limit; the acknowledged work."""
+        """Waits until the unacknowledged work and bytes are within their limits; the acknowledged work."""
         box = self._outbox
-        self._cell[1] = -1
         self._read(block=False)
-        if box.work - box.acked_work > self._limit:
+        if box.is_ahead(self._limit):
             box.flush()
-        while box.work - box.acked_work > self._limit:
+        while box.is_ahead(self._limit):
             self._read(block=True)
         return box.acked_work
 
@@ -213,18 +226,15 @@ class Worker:
                 self._watch.wait(IDLE_TICK)
                 self._watch.clear()
                 while self._running:
-                    time.sleep(FLUSH_AGE)
+                    time.sleep(min(max(self._outbox.age_left(FLUSH_AGE), 0.001), FLUSH_AGE))
+                    if self._outbox.age_left(FLUSH_AGE) <= 0:
+                        self._outbox.flush()
                     current = (self._cell[0], self._cell[2])
-                    if self._running and current == seen:
-                        self._look_in()
+                    if current == seen and self._reading.acquire(blocking=False):
+                        try:
+                            self.take(self._reader.read(block=False))
+                        finally:
+                            self._reading.release()
                     seen = current
         except BaseException:  # noqa: BLE001 - the server is gone: whatever a handler still does has no reader
             os._exit(0)
-
-    def _look_in(self) -> None:
-        self._outbox.flush()
-        if self._reading.acquire(blocking=False):
-            try:
-                self.take(self._reader.read(block=False))
-            finally:
-                self._reading.release()

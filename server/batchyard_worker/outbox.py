@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 
 from batchyard_worker import frames
@@ -14,6 +15,9 @@ MAX_FAILURES = 100
 
 MAX_FAILURE_BYTES = 64 * 1024
 """Most bytes of their errors together."""
+
+MAX_UNACKED_BYTES = 8 * 1024 * 1024
+"""Sent outcomes that are not durable yet; with more of them no further record starts. Bounds the server's memory."""
 
 
 class Outbox:
@@ -28,6 +32,7 @@ class Outbox:
     Attributes:
         buffer: Encoded outcomes that have not been sent, in the order in which they ran.
         failed: (ordinal in the lease, index, serialized Status) of the failed ones; appended before `buffer`.
+        oldest: Monotonic nanoseconds at which the first of `buffer` ended.
         work: Nanoseconds of records finished on this connection; written after `buffer`, so a flush never claims work
             whose outcome it does not carry.
         acked_work: The part of `work` whose outcomes are durable.
@@ -36,6 +41,7 @@ class Outbox:
     def __init__(self, sock: socket.socket) -> None:
         self.buffer: list[bytes] = []
         self.failed: list[tuple[int, int, bytes]] = []
+        self.oldest = 0
         self.work = 0
         self.acked_work = 0
         self._sock = sock
@@ -45,7 +51,8 @@ class Outbox:
         self._position = 0
         self._sent_work = 0
         self._flush = 0
-        self._unacked: deque[tuple[int, int]] = deque()
+        self._sent_bytes = self._acked_bytes = 0
+        self._unacked: deque[tuple[int, int, int]] = deque()
 
     def begin(self, lease: int, ranges: list[tuple[int, int]]) -> None:
         """Starts a lease; the one before has been flushed to its end."""
@@ -78,14 +85,23 @@ class Outbox:
             self._position += taken
             self._add_failures(outcomes)
             self._sent_work = work
-            self._unacked.append((self._flush, work))
+            self._sent_bytes += len(page)
+            self._unacked.append((self._flush, work, self._sent_bytes))
             frames.send(self._sock, message)
+
+    def age_left(self, age: float) -> float:
+        """Seconds until the oldest outcome that has not been sent is ``age`` old; ``age`` if there is none."""
+        return age - (time.monotonic_ns() - self.oldest) / 1e9 if self.buffer else age
 
     def acknowledge(self, flush: int) -> None:
         """Takes an Ack: everything up to this flush is durable. A repeated or older one changes nothing."""
         unacked = self._unacked
         while unacked and unacked[0][0] <= flush:
-            self.acked_work = unacked.popleft()[1]
+            _, self.acked_work, self._acked_bytes = unacked.popleft()
+
+    def is_ahead(self, limit: int) -> bool:
+        """Whether more than `limit` nanoseconds of work, or MAX_UNACKED_BYTES, are not durable yet."""
+        return self.work - self.acked_work > limit or self._sent_bytes - self._acked_bytes > MAX_UNACKED_BYTES
 
     def send(self, message: worker_pb2.FromWorker) -> None:
         """Sends another message between two flushes.
