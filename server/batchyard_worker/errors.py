@@ -102,10 +102,15 @@ def stack_of(error: BaseException) -> list[str]:
     """The traceback, innermost call last, one entry per frame, without the worker's own frames."""
     try:
         entries = traceback.extract_tb(error.__traceback__, limit=-MAX_STACK_ENTRIES)
-        kept = [entry for entry in entries if not entry.filename.startswith(_OWN_FOLDER) or "builtin" in entry.filename]
+        kept = [entry for entry in entries if not _is_own(entry.filename)]
         return [text.rstrip("\n") for text in traceback.StackSummary.from_list(kept).format()]
     except Exception as fault:  # noqa: BLE001 - a loader's get_source or an exotic file name; the record's error matters more
         return [f"no traceback: {type(fault).__name__}"]
+
+
+def _is_own(filename: str) -> bool:
+    """Whether a frame is the worker's machinery; the built-in handlers are handlers."""
+    return filename.startswith(_OWN_FOLDER) and not filename.startswith(_OWN_FOLDER + "builtin/")
 
 
 def _text_of(error: BaseException) -> str:

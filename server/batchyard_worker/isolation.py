@@ -17,8 +17,8 @@ from pathlib import Path
 from batchyard_worker import supervisor
 from batchyard_worker.supervisor import Cgroup, descendants, signal_quietly
 
-LEVELS = ("cgroup", "pidns", "subreaper")
-"""Strongest first."""
+LEVELS = ("cgroup", "pid_namespace", "subreaper")
+"""Strongest first; the names of Handler.Isolation in lower case."""
 
 SERVER_MARKER = "BATCHYARD_SERVER_ID"
 """Environment variable of every process of a server's workers; its value is kept in the data directory."""
@@ -60,15 +60,16 @@ def _folder_name(server_id: str) -> str:
     return f"batchyard-{server_id}"
 
 
-def probe(parent: str | None) -> list[str]:
+def probe(server_id: str) -> list[str]:
     """The levels that work here, strongest first; each is really tried, which takes some 20 ms.
 
     Args:
-        parent: Of `cgroup_parent`; made and, unless it has other cgroups, removed again.
+        server_id: Names the cgroup in which level cgroup is tried.
     """
+    parent = cgroup_parent(server_id)
     tries = {
         "cgroup": lambda: _try_cgroup(parent),
-        "pidns": lambda: bool(_unshare()),
+        "pid_namespace": lambda: bool(_unshare()),
         "subreaper": supervisor.has_subreaper,
     }
     return [level for level in LEVELS if tries[level]()]
@@ -111,34 +112,48 @@ def _unshare() -> tuple[str, ...]:
     return ()
 
 
+def cgroup_of(server_id: str, name: str) -> str:
+    """The cgroup of one worker at level cgroup.
+
+    Raises:
+        OSError: There is no cgroup v2 here.
+    """
+    parent = cgroup_parent(server_id)
+    if parent is None:
+        raise OSError("cgroup v2 is not mounted")
+    return str(Path(parent, name))
+
+
 def command(
     level: str,
     argv: list[str],
     *,
     control_fd: int,
-    status_fd: int,
-    cgroup: str | None = None,
+    server_id: str,
+    name: str,
+    status_fd: int | None = None,
     reap_seconds: float = REAP_SECONDS,
 ) -> list[str]:
     """The argument vector that runs a worker under a supervisor.
 
-    The process takes the two pipes and whatever the worker needs as inherited file descriptors of the same numbers.
+    The process takes its own descriptors and whatever the worker needs as inherited ones of the same numbers.
 
     Args:
         level: One of `probe`.
         argv: The worker's own argument vector.
-        control_fd: Read end of the control pipe (`supervisor`).
-        status_fd: Write end of the status pipe.
-        cgroup: Folder for this worker alone, below `cgroup_parent`; level cgroup only.
+        control_fd: The supervisor's end of the control socket or pipe (`supervisor`).
+        server_id: The server's id, a file name.
+        name: Of the worker, unique among the living ones of this server; names its cgroup.
+        status_fd: Where the supervisor reports, if not on the control socket.
         reap_seconds: How long killed processes may take to vanish before they are reported as survivors.
     """
     own = [sys.executable, "-I", "-S", supervisor.__file__, "--level", level]
-    own += ["--control-fd", str(control_fd), "--status-fd", str(status_fd), "--reap-seconds", str(reap_seconds)]
+    own += ["--control-fd", str(control_fd), "--reap-seconds", str(reap_seconds)]
+    if status_fd is not None:
+        own += ["--status-fd", str(status_fd)]
     if level == "cgroup":
-        if cgroup is None:
-            raise ValueError("level cgroup needs a cgroup")
-        own += ["--cgroup", cgroup]
-    prefix = list(_unshare()) if level == "pidns" else []
+        own += ["--cgroup", cgroup_of(server_id, name)]
+    prefix = list(_unshare()) if level == "pid_namespace" else []
     return [*prefix, *own, "--", *argv]
 
 
@@ -160,7 +175,7 @@ def worker_argv(python: str, socket_fd: int, cell_fd: int) -> list[str]:
     ]
 
 
-def sweep(server_id: str, parent: str | None = None) -> int:
+def sweep(server_id: str) -> int:
     """Kills everything that an earlier server of the same id left, whatever its level; call before the first lease.
 
     Finds it by cgroup (anywhere below the mount, for the earlier server may have run in another session), by the
@@ -168,15 +183,12 @@ def sweep(server_id: str, parent: str | None = None) -> int:
 
     Args:
         server_id: Value of the marker and part of the cgroup's name.
-        parent: A further cgroup folder whose content is killed.
 
     Returns:
         How many processes were killed.
     """
-    folders = set(_cgroups_named(_folder_name(server_id)))
-    if parent is not None:
-        folders.add(parent)
-    return sum(kill_cgroup(folder) for folder in sorted(folders)) + kill_marked(SERVER_MARKER, server_id)
+    folders = _cgroups_named(_folder_name(server_id))
+    return sum(kill_cgroup(folder) for folder in folders) + kill_marked(SERVER_MARKER, server_id)
 
 
 def _cgroups_named(name: str) -> list[str]:
@@ -205,7 +217,7 @@ def kill_marked(variable: str, value: str) -> int:
 
     Stops what it finds until it finds no more, so that none forks while the others are killed. The calling process and
     those above it are spared. Who cleared its environment and left its parents is not found: the levels cgroup and
-    pidns are for that.
+    pid_namespace are for that.
 
     Returns:
         How many processes.
@@ -259,3 +271,14 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def strays(supervisor_pid: int, level: str) -> list[int]:
+    """What a worker's handlers have left running beside or below it; empty while it runs no record and all is well.
+
+    Args:
+        supervisor_pid: The process started by `command`.
+        level: Its level: a pid namespace has unshare above the supervisor.
+    """
+    below = descendants(supervisor_pid)
+    return [pid for pid in below[2 if level == "pid_namespace" else 1 :] if _alive(pid)]

@@ -29,7 +29,6 @@ IDLE_TICK = 0.25
 """Seconds between two looks of the watcher while nothing runs."""
 
 DEFAULT_RUN_AHEAD_MILLIS = 50
-_ENDLESS_MILLIS = 10**12
 _NO_BUDGET = 1 << 62  # nanoseconds
 _UNKNOWN = -1 << 62  # acknowledged work, when it is to be looked at before the next record
 

@@ -2,24 +2,24 @@
 # ruff: noqa: PTH103, PTH106, PTH116, PTH118, PTH123, PTH208, SIM105
 """Supervisor of one worker: starts it, and kills it with everything that it started.
 
-    supervisor.py --level LEVEL --control-fd N --status-fd M [--cgroup PATH] [--reap-seconds S] -- ARGV…
+    supervisor.py --level LEVEL --control-fd N [--status-fd M] [--cgroup PATH] [--reap-seconds S] -- ARGV…
 
 Runs alone (``python -I -S …/supervisor.py``): standard library only, few modules, one thread, small.
 
-Control pipe, from the server: ``T`` sends SIGTERM to every process of the worker, ``K`` kills them all now; its end of
-file (the server is gone, however it went) kills them all too. Status pipe, to the server: when the worker has exited
+Control, a pipe or socket from the server: ``T`` sends SIGTERM to every process of the worker, ``K`` kills them all now; its end of
+file (the server is gone, however it went) kills them all too. Status, to the server (the same socket if not given): when the worker has exited
 and all that it started is gone, one line of JSON, then end of file:
 ``{"exit": code or null, "signal": number or null, "survivors": [pid, …], "error": text or null}``.
-``survivors`` are processes that not even SIGKILL ended within the reap bound (of level pidns: by their number in the
+``survivors`` are processes that not even SIGKILL ended within the reap bound (of level pid_namespace: by their number in the
 namespace); ``error`` says why the worker could not be started. A worker that exits by itself takes the rest with it at
 once; after ``T`` the rest has until ``K``.
 
 Levels. All are subreapers: whoever loses its parent becomes a child of the supervisor, whatever session it is in.
-    subreaper  stops and kills all descendants until the kernel says that there are none.
-    cgroup     the worker is in a cgroup v2 of its own, ended by `cgroup.kill`; survives the supervisor's own death,
-               but `isolation.sweep` finds it.
-    pidns      the supervisor is the first process of a pid namespace (`isolation.command` wraps it into `unshare`);
-               the kernel kills the namespace when it dies.
+    subreaper      stops and kills all descendants until the kernel says that there are none.
+    cgroup         the worker is in a cgroup v2 of its own, ended by `cgroup.kill`; survives the supervisor's own death,
+                   but `isolation.sweep` finds it.
+    pid_namespace  the supervisor is the first process of a pid namespace (`isolation.command` wraps it into `unshare`);
+                   the kernel kills the namespace when it dies.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Supervisor:
     """Runs one worker to its end.
 
     Args:
-        level: ``subreaper``, ``cgroup`` or ``pidns``.
+        level: ``subreaper``, ``cgroup`` or ``pid_namespace``.
         control_fd: Read end of the control pipe.
         status_fd: Write end of the status pipe.
         cgroup: The worker's cgroup, at level cgroup.
@@ -282,7 +282,7 @@ class Supervisor:
         return found
 
     def _signal_all(self, number: int) -> None:
-        if self._level == "pidns":
+        if self._level == "pid_namespace":
             signal_quietly(-1, number)
         else:
             for pid in self._members():
@@ -307,7 +307,7 @@ class Supervisor:
 
     def _stop_and_kill(self) -> None:
         """Stops what it finds until it finds no more, so that none forks while the others are killed."""
-        if self._level == "pidns":
+        if self._level == "pid_namespace":
             signal_quietly(-1, signal.SIGKILL)
             return
         stopped: set[int] = set()
@@ -366,15 +366,15 @@ def main(arguments: list[str]) -> int:
         options[rest[0]] = rest[1]
         del rest[:2]
     level = options.get("--level")
-    missing = {"--control-fd", "--status-fd"} - options.keys()
-    if rest[:1] != ["--"] or missing or level not in ("subreaper", "cgroup", "pidns"):
+    if rest[:1] != ["--"] or "--control-fd" not in options or level not in ("subreaper", "cgroup", "pid_namespace"):
         os.write(2, (__doc__ or "").encode())
         return 2
     if (level == "cgroup") != ("--cgroup" in options):
         os.write(2, b"--cgroup belongs to level cgroup\n")
         return 2
     cgroup = Cgroup(options["--cgroup"]) if level == "cgroup" else None
-    control, status = int(options["--control-fd"]), int(options["--status-fd"])
+    control = int(options["--control-fd"])
+    status = int(options.get("--status-fd", control))
     Supervisor(str(level), control, status, cgroup, float(options["--reap-seconds"])).run(rest[1:])
     return 0
 
