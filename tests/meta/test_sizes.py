@@ -31,7 +31,7 @@ def test_lines() -> None:
     long = [
         f"{name}:{number}"
         for name in sources.written(*CODE, ".proto", ".toml", ".yaml")
-        if not name.startswith("proto/google/")
+        if not name.startswith("proto/google/") and not name.endswith(".py")  # Python's are judged by ruff
         for number, line in enumerate(sources.text(name).splitlines(), 1)
         if len(line) > LINE_CHARACTERS
     ]
