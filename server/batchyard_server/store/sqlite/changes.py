@@ -8,7 +8,7 @@ from batchyard_server.codec import task_bytes
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Change
-from batchyard_server.store.sqlite import operations, tasks
+from batchyard_server.store.sqlite import merge, operations, tasks
 from batchyard_server.store.sqlite.transaction import Entry, Transaction
 
 
@@ -22,6 +22,7 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
         task = _finish(task, tx.clock.now_us())
         tx.failpoints.hit("store.final_state")
         operations.finish(tx, task)
+        merge.generation_ended(tx, task.key, task.generation)
     tasks.update(tx, before, task)
     tx.hold(task.key, held._replace(task=task))
     tx.publish(task, Change.STATE if task.state is not before.state else Change.COUNTS)

@@ -11,7 +11,7 @@ from batchyard_server.model.errors import StaleLease
 from batchyard_server.model.states import Event, TaskState, after
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
 from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, outcomes, tasks
+from batchyard_server.store.sqlite import changes, merge, outcomes, tasks
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
 
@@ -59,6 +59,7 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     if rg.count(done) != flush.count or rg.count(flush.ranges) != flush.count or not flush.count:
         raise ValueError(f"a flush of {flush.count} records has the indexes {flush.ranges}")
     outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
+    merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
     left = rg.subtract(mine.open, done)
     held = held._replace(leases=_shrink(tx, task.key, leases, lease.epoch, left))
     if flush.failures:
@@ -115,7 +116,8 @@ def recover(tx: Transaction) -> list[LiveTask]:
 
 
 def _live(tx: Transaction, task: Task) -> LiveTask:
-    pending = rg.subtract([(0, task.total)], outcomes.recorded(tx, task.key, task.generation))
+    done = outcomes.recorded(tx, task.key, task.generation) if task.next_sequence else []
+    pending = rg.subtract([(0, task.total)], done)
     began = outcomes.attempts(tx, task.key, task.generation) if task.subtasks else {}
     if began:
         began = {index: each for index, each in began.items() if outcomes.holds(pending, index)}

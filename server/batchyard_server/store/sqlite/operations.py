@@ -94,5 +94,13 @@ def hide(tx: Transaction, operation: Operation) -> None:
 
 def hide_all(tx: Transaction, task_key: int) -> None:
     """The task was deleted: none of its operations is seen any more."""
-    keys = (key_of(task_key, 1), key_of(task_key, _GENERATIONS - 1))
-    tx.run("UPDATE operation SET hidden = 1 WHERE key BETWEEN ? AND ? AND hidden = 0", keys)
+    tx.run("UPDATE operation SET hidden = 1 WHERE key BETWEEN ? AND ? AND hidden = 0", _keys_of(task_key))
+
+
+def remove_all(tx: Transaction, task_key: int) -> None:
+    """Remove the rows of a deleted task."""
+    tx.run("DELETE FROM operation WHERE key BETWEEN ? AND ?", _keys_of(task_key))
+
+
+def _keys_of(task_key: int) -> tuple[int, int]:
+    return key_of(task_key, 1), key_of(task_key, _GENERATIONS - 1)

@@ -76,13 +76,8 @@ def _blob(reader: Reader, row: int) -> bytes:
 
 
 def _indexes(reader: Reader, row: int) -> Sequence[int]:
-    """The index of each record of a segment, in the order of its page."""
-    lo, hi, ranges, ordering = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[
-        0
-    ]
-    if ordering is not None:
-        return outcomes.unpack_indexes(ordering)
-    return list(outcomes.expand(rg.unpack(ranges))) if ranges is not None else range(lo, hi)
+    columns = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[0]
+    return outcomes.order_of(*columns)
 
 
 class RecordReader:

@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, Reason
-from batchyard_server.model.names import TASK_TYPE
-from batchyard_server.model.task import RequestKey
+from batchyard_server.model.names import TASK_TYPE, TaskName
+from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Transaction
 
+_KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
 
-def known(tx: Transaction, request: RequestKey | None) -> int | None:
-    """The key of the task that the call was about, if it was done before; None if it is new.
+
+def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] | None:
+    """Key and name of the task that the call was about, if it was done before; None if it is new.
 
     Raises AlreadyExists (REQUEST_ID_REUSED) if it was done with other content.
     """
     if request is None:
         return None
     rows = tx.run(
-        "SELECT digest, task_key FROM request WHERE project = ? AND request_id = ?",
+        "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?",
         (request.project, request.request_id),
     )
     if not rows:
         return None
-    digest, task_key = rows[0]
+    digest, task_key, task_id = rows[0]
+    name = TaskName(request.project, task_id)
     if digest != request.digest:
         raise AlreadyExists(
             Reason.REQUEST_ID_REUSED,
             f"request_id {request.request_id} was used before with other content",
             resource_type=TASK_TYPE,
-            resource_name=request.request_id,
+            resource_name=str(name),
         )
-    return task_key
+    return task_key, name
 
 
-def remember(tx: Transaction, request: RequestKey | None, task_key: int) -> None:
+def remember(tx: Transaction, request: RequestKey | None, task: Task) -> None:
     """The call was done."""
     if request is not None:
-        values = (request.project, request.request_id, request.digest, task_key, tx.clock.now_us())
-        tx.run("INSERT INTO request VALUES (?, ?, ?, ?, ?)", values)
+        values = (request.project, request.request_id, request.digest, task.key, task.task_id, tx.clock.now_us())
+        tx.run("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, NULL)", values)
+
+
+def let_expire(tx: Transaction, task_key: int) -> None:
+    """The task is gone: its calls are forgotten 24 hours after they were made."""
+    tx.run("UPDATE request SET expire_us = create_us + ? WHERE task_key = ?", (_KEPT_US, task_key))
+
+
+def forget(tx: Transaction, most: int) -> int:
+    """Remove up to `most` calls whose time is over; how many."""
+    due = (
+        "SELECT project, request_id FROM request WHERE expire_us IS NOT NULL AND expire_us <= ? "
+        "ORDER BY expire_us LIMIT ?"
+    )
+    tx.run(f"DELETE FROM request WHERE (project, request_id) IN ({due})", (tx.clock.now_us(), most))  # noqa: S608
+    return tx.connection.changes()
+
+
+def next_expiry_us(tx: Transaction) -> int | None:
+    """When the next call is to be forgotten; None = there is none."""
+    return tx.run("SELECT min(expire_us) FROM request WHERE expire_us IS NOT NULL")[0][0]

@@ -13,7 +13,18 @@ from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import RecordPage, RecordQuery
 from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskRow
-from batchyard_server.store.sqlite import files, inputs, leases, operations, outcomes, records, submit, tasks
+from batchyard_server.store.sqlite import (
+    files,
+    inputs,
+    leases,
+    merge,
+    operations,
+    outcomes,
+    records,
+    submit,
+    sweep,
+    tasks,
+)
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
@@ -65,6 +76,8 @@ class SqliteStore:
         self._readers = readers
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
+        self._sweeper = sweep.Sweeper()
+        self._knows_debts = False
         self._subscribers: list[Subscriber] = []
         meta = dict(tx.run("SELECT name, value FROM meta"))
         self._secret: bytes = meta["secret"]
@@ -223,8 +236,16 @@ class SqliteStore:
 
     async def merge(self) -> bool:
         """See Store.merge."""
-        return False
+        if not self._knows_debts:
+            self._knows_debts = True
+            for key, debt in await self._readers.page(merge.find_debts):
+                self._tx.debts.setdefault(key, debt)
+        if merge.is_due(self._tx):
+            await self.writer.submit(merge.step, bulk=True)
+        return merge.is_due(self._tx)
 
     async def sweep(self) -> bool:
         """See Store.sweep."""
-        return False
+        if self._sweeper.is_due(self._tx):
+            await self.writer.submit(self._sweeper.step, bulk=True)
+        return self._sweeper.is_due(self._tx)

@@ -33,7 +33,7 @@ def create(tx: Transaction, keys: Keys, new: NewTask, request: RequestKey | None
     """See Store.create_task."""
     known = requests.known(tx, request)
     if known is not None:
-        return _created_before(tx, known)
+        return _created_before(tx, *known)
     total = sum(segment.count for segment in new.segments)
     task = replace(new.task, key=keys.next(), total=total)
     try:
@@ -46,15 +46,15 @@ def create(tx: Transaction, keys: Keys, new: NewTask, request: RequestKey | None
             resource_name=str(task.name),
         ) from None
     operations.insert(tx, task, task.create_us)
-    requests.remember(tx, request, task.key)
+    requests.remember(tx, request, task)
     inputs.insert(tx, task.key, new.segments, new.record_ids)
     return task
 
 
-def _created_before(tx: Transaction, key: int) -> Task:
+def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
     held = tasks.entry(tx, key)
     if held is None:
-        raise tasks.deleted(tx, key)
+        raise tasks.not_found(name)
     if not held.task.operation:
         raise operations.deleted(tx, key)
     return held.task
@@ -90,13 +90,13 @@ def update(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
     """See Store.update_task."""
     known = requests.known(tx, request)
     if known is not None:
-        held = tasks.entry(tx, known)
-        if held is None:
+        before = tasks.entry(tx, known[0])
+        if before is None:
             raise tasks.not_found(name)
-        return held.task
+        return before.task
     held = tasks.named_entry(tx, name)
     decided = decide(held.task)
-    requests.remember(tx, request, held.task.key)
+    requests.remember(tx, request, held.task)
     return held.task if decided == held.task else changes.write(tx, held, decided)
 
 
@@ -110,8 +110,9 @@ def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
     tx.run("UPDATE task SET id_fold = NULL WHERE key = ?", (key,))
     tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
     operations.hide_all(tx, key)
-    requests.remember(tx, request, key)
+    requests.remember(tx, request, held.task)
     tx.hold(key, None)
+    tx.deleted = True
     tx.publish(held.task, Change.DELETED)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apsw
@@ -38,6 +39,15 @@ class Entry(NamedTuple):
     failures: tuple[int, int] | None = None
 
 
+@dataclass(slots=True)
+class Debt:
+    """Outcome segments of a generation that are worth joining: how many, from which completion number on they may lie."""
+
+    small: int = 0
+    first_sequence: int = 0
+    ended: bool = False  # the generation is over: no more will come
+
+
 class Transaction:
     """The writer's connection while a group of mutations runs on it. Used by the writer thread alone."""
 
@@ -47,6 +57,8 @@ class Transaction:
         self.failpoints = failpoints
         self.compressor = Compressor()
         self.events: list[TaskEvent] = []
+        self.debts: dict[tuple[int, int], Debt] = {}  # by (task, generation)
+        self.deleted = True  # whether a task was deleted since the last sweep, as far as is known
         self._cursor = connection.cursor()
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._held_bytes = 0

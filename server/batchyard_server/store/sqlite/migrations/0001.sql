@@ -61,16 +61,19 @@ CREATE TABLE operation (
 CREATE UNIQUE INDEX operation_by_id ON operation (operation_id);
 CREATE INDEX operation_by_time ON operation (project, create_us DESC, operation_id DESC) WHERE hidden = 0;
 
--- Idempotent calls that were done.
+-- Idempotent calls that were done. They are kept as long as their task, and 24 hours.
 CREATE TABLE request (
   project TEXT NOT NULL,
   request_id TEXT NOT NULL,
   digest BLOB NOT NULL,
   task_key INTEGER NOT NULL,
+  task_id TEXT NOT NULL,
   create_us INTEGER NOT NULL,
+  expire_us INTEGER,                  -- set when the task's bytes are gone
   PRIMARY KEY (project, request_id)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX request_by_task ON request (task_key);
+CREATE INDEX request_expiring ON request (expire_us) WHERE expire_us IS NOT NULL;
 
 -- Records that have an id of their own.
 CREATE TABLE record_key (

@@ -1,0 +1,67 @@
+"""Where do the bytes of deleted tasks go? Removed in slices that hold the writer for some milliseconds each."""
+
+# ruff: noqa: S608 - what is put into statements here are names of this module, never values of callers
+
+from __future__ import annotations
+
+from batchyard_server.store.sqlite import operations, requests
+from batchyard_server.store.sqlite.transaction import Transaction
+
+SLICE_NS = 15_000_000
+
+# What a task owns: how its rows are found, and how many go at once (blobs of up to 256 KiB, or narrow rows).
+_OWNED = [
+    ("outcome_segment", "id", 16),
+    ("input_segment", "id", 16),
+    ("record_key", "(task_key, record_id)", 500),
+    ("attempt", "(task_key, generation, idx)", 500),
+    ("failure", "(task_key, generation, position)", 100),
+    ("lease", "(task_key, epoch)", 100),
+]
+_REMOVE = [
+    f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"
+    for table, key, most in _OWNED
+]
+_NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMIT 1"
+
+
+class Sweeper:
+    """Remembers whether there is anything to remove, so that asking costs nothing when there is not."""
+
+    def __init__(self) -> None:
+        self._next_expiry_us: int | None = 0
+
+    def is_due(self, tx: Transaction) -> bool:
+        """Whether a step is worth it. Cheap; may be called from another thread than the writer's."""
+        expiry = self._next_expiry_us
+        return tx.deleted or (expiry is not None and expiry <= tx.clock.now_us())
+
+    def step(self, tx: Transaction) -> None:
+        """Remove for some milliseconds."""
+        deadline = tx.clock.monotonic_ns() + SLICE_NS
+        tx.failpoints.hit("store.sweep")
+        after = 0
+        while rows := tx.run(_NEXT, (after,)):
+            after = rows[0][0]
+            if not _remove(tx, after, deadline):
+                return
+        tx.deleted = False
+        requests.forget(tx, 500)
+        self._next_expiry_us = requests.next_expiry_us(tx)
+
+
+def _remove(tx: Transaction, key: int, deadline: int) -> bool:
+    """Remove what the task owns and at last its row; False if the time was over before."""
+    for statement in _REMOVE:
+        while True:
+            tx.run(statement, (key,))
+            if not tx.connection.changes():
+                break
+            if tx.clock.monotonic_ns() >= deadline:
+                return False
+    requests.let_expire(tx, key)
+    tx.run("DELETE FROM task_fixed WHERE task_key = ?", (key,))
+    operations.remove_all(tx, key)
+    # The row with the highest key stays: it keeps that key from being given out again after a restart.
+    tx.run("DELETE FROM task WHERE key = ? AND key < (SELECT max(key) FROM task)", (key,))
+    return tx.clock.monotonic_ns() < deadline
