@@ -1,8 +1,8 @@
 """What must a store do? The obligations of every driver; tests/conformance/store is the same text as tests.
 
-All methods are coroutines that are called on the event loop and never block it. A mutation returns only when it is durable
-(fsynced); cancelling the caller does not undo it. `decide` functions run inside the mutation's transaction: pure,
-quick, and whatever they raise undoes that mutation alone and reaches the caller. Every mutation may raise
+All methods are coroutines that are called on the event loop and never block it. A mutation returns only when it is
+durable (fsynced); cancelling the caller does not undo it. `decide` functions run inside the mutation's transaction:
+pure, quick, and whatever they raise undoes that mutation alone and reaches the caller. Every mutation may raise
 ResourceExhausted (DISK_FULL) and Unavailable (STORE_UNAVAILABLE). After a commit the store tells its subscribers.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import RecordPage, RecordQuery
@@ -50,8 +50,7 @@ class TaskEvent:
 Subscriber = Callable[[Sequence[TaskEvent]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRow:
+class TaskRow(NamedTuple):
     """A task in a list. `info`: serialized BatchTaskInfo, ready for the wire."""
 
     key: int
@@ -141,7 +140,7 @@ class TaskStore(Protocol):
     async def list_operations(
         self, project: str, after: tuple[int, str] | None, limit: int
     ) -> list[tuple[Operation, Task]]:
-        """The next operations in order create_us descending, operation_id descending, after (create_us, operation_id)."""
+        """The next operations in order create_us descending, operation_id descending, after that pair."""
         ...
 
     async def delete_operation(self, name: OperationName) -> None:
@@ -222,7 +221,7 @@ class MaintenanceStore(Protocol):
     """Slow work in slices. Each call holds the writer for at most about 20 ms."""
 
     async def merge(self) -> bool:
-        """Join small neighbouring outcome segments of one task (sequence, order and tokens unchanged). True = call again."""
+        """Join small neighbouring outcome segments (sequence, order and tokens unchanged). True = call again."""
         ...
 
     async def sweep(self) -> bool:

@@ -59,7 +59,7 @@ class Directory:
             self._lock = -1
 
     def create(self, randomness: Randomness, failpoints: Failpoints) -> None:
-        """Make an empty store under another name and move it into place. Raises StoreError for remains of an older one."""
+        """Make an empty store under another name and move it into place. Raises DamagedStore for remains of one."""
         for suffix in ("-wal", "-journal"):
             if self.store.with_name(self.store.name + suffix).exists():
                 raise DamagedStore(f"{self.store}{suffix} is there without {self.store.name}: put the file back")

@@ -58,7 +58,7 @@ def _insert_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, 
 
 
 class Stored:
-    """Where a stored segment is: its row, its records [first, end), its bytes before compression, whether it has ids."""
+    """Where a stored segment is: its row, records [first, end), size before compression, and whether it has ids."""
 
     __slots__ = ("end", "first", "ids", "row", "size")
 

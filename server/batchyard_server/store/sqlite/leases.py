@@ -1,4 +1,4 @@
-"""The lease table: who may record which outcomes. A lease and the set of its open indexes are what makes them exactly one."""
+"""The lease table: who may record which outcomes? A lease and its set of open indexes make them exactly one."""
 
 from __future__ import annotations
 

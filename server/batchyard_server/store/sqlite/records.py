@@ -1,4 +1,4 @@
-"""A page of records: stored segments passed on whole where that is possible, cut and mixed with placeholders where not."""
+"""A page of records: stored segments passed on whole where possible, cut and mixed with placeholders where not."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from batchyard_server.store.sqlite.readers import Reader
 _SEQUENCE = (
     "SELECT id, first_sequence, count, lo, hi, size FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence < ? AND first_sequence >= coalesce("
-    "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? AND first_sequence <= ?), 0)"
-    " ORDER BY first_sequence"
+    "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? "
+    "AND first_sequence <= ?), 0) ORDER BY first_sequence"
 )
 _RECORDED = "SELECT max(first_sequence + count) FROM outcome_segment WHERE task_key = ? AND generation = ?"
 

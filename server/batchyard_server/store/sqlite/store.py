@@ -37,7 +37,7 @@ _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loo
 async def open_sqlite(
     directory: pathlib.Path, *, clock: Clock, randomness: Randomness, failpoints: Failpoints, readers: int = 2
 ) -> SqliteStore:
-    """Open the store in `directory`, making it if there is none. Raises StoreError. Call it on the loop that will use it."""
+    """Open the store in `directory`, making it if there is none, for the running loop. Raises StoreError."""
     loop = asyncio.get_running_loop()
     return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers)
 

@@ -32,7 +32,7 @@ class OpenLease(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A task as the writer knows it. `leases`, by epoch, and `failures`, (count, bytes), are None until they are needed."""
+    """A task as the writer knows it. `leases`, by epoch, and `failures`, (count, bytes), are None until needed."""
 
     task: Task
     leases: Mapping[int, OpenLease] | None = None
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Debt:
-    """Outcome segments of a generation that are worth joining: how many, from which completion number on they may lie."""
+    """Outcome segments of a generation that are worth joining: how many, and from which completion number on."""
 
     small: int = 0
     first_sequence: int = 0

@@ -96,7 +96,7 @@ class Writer:
         self._thread.start()
 
     async def submit(self, call: Callable[[Transaction], Any], *, bulk: bool = False, size: int = 0) -> Any:
-        """Run `call` in the writer's transaction; returns its result once it is durable. Cancelling does not undo it."""
+        """Run `call` in the writer's transaction; return its result once it is durable. Cancelling undoes nothing."""
         if self._closing:
             raise _unavailable("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
