@@ -59,7 +59,7 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, operation
 
     Attributes:
         calls: how often each method was called.
-        faults: per method, exceptions-to-be: (code, message, reason) answered before the real thing, first in first out.
+        faults: per method, (code, message, reason) answered before the real thing, first in first out.
         append_cuts: after how many messages of a stream each next AppendRecords is cut (ABORT after commit, no ack).
         page: records per message of StreamRecords.
         stream_cuts: after how many messages each next StreamRecords or StreamBatchTasks is cut.

@@ -62,8 +62,8 @@ class Backoff:
 def transient(error: grpc.RpcError) -> RpcError | None:
     """Return the typed error if trying again makes sense, None if it does not.
 
-    UNAVAILABLE (AIP-194), and what a dying server leaves behind in other clothes: a bare CANCELLED that nobody here asked
-    for, UNKNOWN "Stream removed", INTERNAL with a reset stream.
+    UNAVAILABLE (AIP-194), and what a dying server leaves behind in other clothes: a bare CANCELLED that nobody here
+    asked for, UNKNOWN "Stream removed", INTERNAL with a reset stream.
     """
     call = cast("Any", error)
     code, text = call.code(), call.details() or ""
@@ -77,3 +77,8 @@ def transient(error: grpc.RpcError) -> RpcError | None:
         return None
     typed = rpc_error(error)
     return typed if code is grpc.StatusCode.UNAVAILABLE or not typed.reason else None
+
+
+def late(error: grpc.RpcError) -> bool:
+    """Whether a call failed only because its own deadline passed."""
+    return cast("Any", error).code() is grpc.StatusCode.DEADLINE_EXCEEDED

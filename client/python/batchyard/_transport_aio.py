@@ -42,7 +42,7 @@ async def read(call: Any) -> Any:
 
 
 class AppendStream:
-    """One AppendRecords call. Writes and reads alternate in one task; replies are small, so neither blocks the other."""
+    """One AppendRecords call. Writes and reads alternate; replies are small, so neither blocks the other."""
 
     def __init__(self, method: Any, timeout: float) -> None:
         self._call = method(timeout=timeout)

@@ -42,8 +42,8 @@ def read(call: Any) -> Any:
 class AppendStream:
     """One AppendRecords call.
 
-    grpc takes the messages from a thread of its own, so they pass through a queue; how much lies in it is bounded by the
-    window of the upload.
+    grpc takes the messages from a thread of its own, so they pass through a queue; how much lies in it is bounded by
+    the window of the upload.
     """
 
     def __init__(self, method: Any, timeout: float) -> None:

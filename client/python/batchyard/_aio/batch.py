@@ -99,9 +99,11 @@ class AsyncBatch:
             request.start = start
             if first is not None:
                 request.records.MergeFrom(first.records)
-            return await self._create(request, timeout)
+            return (await self._create(request, timeout))[0]
         request.start = False
-        operation = await self._create(request, timeout)
+        operation, state = await self._create(request, timeout)
+        if state != batch_task_pb2.BatchTaskInfo.DRAFT:  # an earlier call with this request_id has done it all
+            return operation
         reporter = Reporter(progress)
         try:
             await self._upload(operation, source, builder, first, reporter, start, request.request_id, timeout)
@@ -114,11 +116,12 @@ class AsyncBatch:
             reporter.close()
         return operation
 
-    async def _create(self, request: Any, timeout: float) -> AsyncBatchTaskOperation:
+    async def _create(self, request: Any, timeout: float) -> tuple[AsyncBatchTaskOperation, int]:
+        """Create the task; return its handle and the state that it is in."""
         operation = await call(self._connection.service.CreateBatchTask, request, timeout)
         metadata = batch_task_pb2.BatchTaskMetadata()
         operation.metadata.Unpack(metadata)
-        return AsyncBatchTaskOperation(self._connection, metadata.batch_task, operation.name)
+        return AsyncBatchTaskOperation(self._connection, metadata.batch_task, operation.name), metadata.state
 
     async def _upload(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from batchyard._error_map import rpc_error
 from batchyard._errors import InternalError
-from batchyard._retry import Backoff, now, transient
+from batchyard._retry import Backoff, late, now, transient
 from batchyard._transport_aio import read, sleep, unary
 
 if TYPE_CHECKING:
@@ -83,10 +83,9 @@ def _pause(error: grpc.RpcError, backoff: Backoff, patience: float) -> float:
     again = transient(error)
     delay = backoff.delay(again)
     # The call's own deadline can pass while the consumer is busy: only the time spent waiting here counts.
-    late = cast("Any", error).code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    if (again is None and not late) or delay >= patience:
+    if (again is None and not late(error)) or delay >= patience:
         raise rpc_error(error) from error
-    return 0.0 if late else delay
+    return 0.0 if late(error) else delay
 
 
 async def pages(method: Any, request: Any, timeout: float) -> AsyncIterator[Any]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class AsyncClient:
     """A connection to a Batchyard server.
 
-    Opens nothing before the first call. Use it as context manager, or `close` it. The asynchronous client belongs to the
-    event loop in which it was made, the synchronous one may be shared by threads. Neither polls in the background.
+    Opens nothing before the first call. Use it as context manager, or `close` it. The asynchronous client belongs to
+    the event loop in which it was made, the synchronous one may be shared by threads. Neither polls in the background.
 
     Args:
         target: `host:port` of the server, or any gRPC target.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.longrunning import operations_pb2
@@ -13,7 +13,7 @@ from batchyard._error_map import rpc_error
 from batchyard._errors import WaitTimeoutError
 from batchyard._names import last_id
 from batchyard._operation_status import OperationStatus
-from batchyard._retry import Backoff, now, transient
+from batchyard._retry import Backoff, late, now, transient
 from batchyard._transport_aio import sleep, unary
 
 if TYPE_CHECKING:
@@ -116,6 +116,6 @@ def _pause(error: grpc.RpcError, backoff: Backoff) -> float:
     """Return the seconds before the next try; raise if the server's answer is final."""
     again = transient(error)
     # DEADLINE_EXCEEDED: a frozen server or a lost packet; the next poll tells.
-    if again is None and cast("Any", error).code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+    if again is None and not late(error):
         raise rpc_error(error) from error
     return backoff.delay(again)

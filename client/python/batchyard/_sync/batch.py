@@ -100,9 +100,11 @@ class Batch:
             request.start = start
             if first is not None:
                 request.records.MergeFrom(first.records)
-            return self._create(request, timeout)
+            return (self._create(request, timeout))[0]
         request.start = False
-        operation = self._create(request, timeout)
+        operation, state = self._create(request, timeout)
+        if state != batch_task_pb2.BatchTaskInfo.DRAFT:  # an earlier call with this request_id has done it all
+            return operation
         reporter = Reporter(progress)
         try:
             self._upload(operation, source, builder, first, reporter, start, request.request_id, timeout)
@@ -115,11 +117,12 @@ class Batch:
             reporter.close()
         return operation
 
-    def _create(self, request: Any, timeout: float) -> BatchTaskOperation:
+    def _create(self, request: Any, timeout: float) -> tuple[BatchTaskOperation, int]:
+        """Create the task; return its handle and the state that it is in."""
         operation = call(self._connection.service.CreateBatchTask, request, timeout)
         metadata = batch_task_pb2.BatchTaskMetadata()
         operation.metadata.Unpack(metadata)
-        return BatchTaskOperation(self._connection, metadata.batch_task, operation.name)
+        return BatchTaskOperation(self._connection, metadata.batch_task, operation.name), metadata.state
 
     def _upload(
         self,

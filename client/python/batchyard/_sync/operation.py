@@ -63,8 +63,9 @@ class OperationHandle:
     ) -> BatchTaskResult:
         """Wait for the end and return the result; single records may have failed.
 
-        Long polls: the answer comes when the task ends, not at the next tick. A restart of the server, or its absence, is
-        waited out. To stop waiting, by poll_timeout, by Ctrl-C or by cancelling the caller, changes nothing on the server.
+        Long polls: the answer comes when the task ends, not at the next tick. A restart of the server, or its absence,
+        is waited out. To stop waiting, by poll_timeout, by Ctrl-C or by cancelling the caller, changes nothing on the
+        server.
 
         Args:
             timeout: seconds, deadline of each RPC; a long poll asks for a second less.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import grpc
 
 from batchyard._error_map import rpc_error
-from batchyard._retry import Backoff, StreamEnded, now, transient
+from batchyard._retry import Backoff, StreamEnded, late, now, transient
 from batchyard._transport_sync import AppendStream, sleep
 from batchyard.v1 import batch_task_service_pb2
 
@@ -56,15 +56,20 @@ class Upload:
         Raises:
             RpcError: refused, or no progress for `timeout` seconds.
             RecordValueError: a record has no form on the wire.
+            ValueError: the draft holds more records than these already.
         """
         try:
             message = first
+            end = 0
             while message is not None:
+                end = message.first_index + len(message.records)
                 self._push(message)
                 message = None if source.exhausted else source.next_message(builder)
             builder.finish()
             while self._window:
                 self._repeat(None)
+            if self.next_index > end > 0:
+                raise ValueError(f"the draft holds {self.next_index} records already, but {end} were given")
             self._finish()
         finally:
             self.close()
@@ -143,10 +148,9 @@ class Upload:
         """Wait before the next try; raise if there should be none."""
         self.close()
         again = transient(error)
-        code = cast("Any", error).code()
         # A stream's own deadline says nothing: only time without progress does. ABORTED: the server has not noticed yet
         # that the stream before is dead.
-        again_soon = code in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
+        again_soon = late(error) or cast("Any", error).code() is grpc.StatusCode.ABORTED
         delay = self._backoff.delay(again)
         if (again is None and not again_soon) or now() + delay - self._progress_at >= self._timeout:
             raise rpc_error(error) from error
