@@ -18,6 +18,8 @@ MESSAGE_BYTES: Final = 1024 * 1024
 MESSAGE_RECORDS: Final = 4096
 # Up to this many records (and MESSAGE_BYTES) travel inside CreateBatchTask itself.
 INLINE_RECORDS: Final = 1000
+# Bytes sent and not acknowledged. Two group commits of the server (8 MiB each) keep it busy; memory stays flat.
+WINDOW_BYTES: Final = 16 * 1024 * 1024
 # The server's bound on one record.
 RECORD_BYTES: Final = 1024 * 1024
 # Tags and lengths around one payload.

@@ -7,11 +7,12 @@ it expects, what lies below it is dropped from the window, the rest is sent agai
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
 from batchyard._error_map import rpc_error
+from batchyard._records import WINDOW_BYTES
 from batchyard._retry import Backoff, StreamEnded, late, now, transient
 from batchyard._transport_aio import AppendStream, sleep
 from batchyard.v1 import batch_task_service_pb2
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from batchyard._records import MessageBuilder
     from batchyard._transport_aio import Source
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
-
-# Bytes sent and not acknowledged. Two group commits of the server (8 MiB each) keep it busy; memory stays flat.
-WINDOW_BYTES: Final = 16 * 1024 * 1024
 
 
 class AsyncUpload:
@@ -46,7 +44,8 @@ class AsyncUpload:
         self._window: deque[tuple[AppendRecordsRequest, int]] = deque()
         self._window_bytes = 0
         self._backoff = Backoff()
-        self._progress_at = now()
+        self._was_cut = False
+        self._patience = timeout  # what is left of it; only time spent here counts, not that of the caller's source
         self.next_index = 0
 
     async def send(self, source: Source, builder: MessageBuilder, first: AppendRecordsRequest | None) -> None:
@@ -90,8 +89,6 @@ class AsyncUpload:
         size = message.ByteSize()
         while self._window and self._window_bytes + size > WINDOW_BYTES:
             await self._repeat(None)
-        if not self._window:
-            self._progress_at = now()
         self._window.append((message, size))
         self._window_bytes += size
         await self._repeat(message)
@@ -102,6 +99,7 @@ class AsyncUpload:
         Opening a stream sends the whole window, so it writes `message` too.
         """
         while True:
+            began = now()
             try:
                 if self._stream is None:
                     await self._open()
@@ -110,18 +108,20 @@ class AsyncUpload:
                 else:
                     await self._stream.write(message)
             except grpc.RpcError as error:
+                self._patience -= now() - began
                 await self._cut(error)
             else:
                 return
 
     async def _open(self) -> None:
         """Open a stream, learn the next index, send what the server does not have."""
-        left = self._timeout - (now() - self._progress_at)
-        self._stream = stream = AppendStream(self._method, max(left, 0.001))
+        self._stream = stream = AppendStream(self._method, self._patience)
         await stream.write(batch_task_service_pb2.AppendRecordsRequest(name=self._name))
         self._acknowledge(await stream.read())
-        for message, _ in self._window:
+        for message, _ in tuple(self._window):
             await stream.write(message)
+            if self._was_cut:  # one by one: if the server refuses one of them, its reason is read, not lost in a write
+                self._acknowledge(await stream.read())
 
     def _acknowledge(self, reply: Any) -> None:
         if reply is None:
@@ -129,7 +129,7 @@ class AsyncUpload:
         if reply.next_index <= self.next_index:
             return
         self.next_index = reply.next_index
-        self._progress_at = now()
+        self._patience = self._timeout
         self._backoff.reset()
         while self._window:
             message, size = self._window[0]
@@ -146,14 +146,16 @@ class AsyncUpload:
     async def _cut(self, error: grpc.RpcError) -> None:
         """Wait before the next try; raise if there should be none."""
         self.close()
+        self._was_cut = True
         again = transient(error)
         # A stream's own deadline says nothing: only time without progress does. ABORTED: the server has not noticed yet
         # that the stream before is dead.
         again_soon = late(error) or cast("Any", error).code() is grpc.StatusCode.ABORTED
         delay = self._backoff.delay(again)
-        if (again is None and not again_soon) or now() + delay - self._progress_at >= self._timeout:
+        if (again is None and not again_soon) or delay >= self._patience:
             raise rpc_error(error) from error
         await sleep(delay)
+        self._patience -= delay
 
     async def _finish(self) -> None:
         """End the stream in good order, so that the server is done with it; everything is durable already."""
