@@ -254,15 +254,22 @@ async def fail(server: Served, method: str, request: Message) -> Answer:
     """Make a call that must fail."""
     stub = server.operations if hasattr(server.operations, method) else server.tasks
     with pytest.raises(grpc.RpcError) as caught:
-        if method == "AppendRecords":
-            async for _ in stub.AppendRecords(_once(request)):
-                pass
-        elif method.startswith("Stream"):
-            async for _ in getattr(stub, method)(request):
-                pass
-        else:
-            await getattr(stub, method)(request)
+        await _call(getattr(stub, method), method, request)
     return answer(caught.value)
+
+
+async def _call(rpc: Any, method: str, request: Message) -> None:
+    if method == "AppendRecords":
+        await drained(rpc(_once(request)))
+    elif method.startswith("Stream"):
+        await drained(rpc(request))
+    else:
+        await rpc(request)
+
+
+async def drained(messages: AsyncIterator[Any]) -> list[Any]:
+    """Read a stream to its end."""
+    return [message async for message in messages]
 
 
 async def _once(request: Message) -> AsyncIterator[Message]:

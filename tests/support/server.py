@@ -16,7 +16,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
 import grpc
 import grpc.aio
@@ -86,7 +86,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def serving(
     folder: pathlib.Path, *, clock: Clock | None = None, live: Live | None = None, failpoints: str = ""
-) -> AsyncIterator[Served]:
+) -> AsyncGenerator[Served]:
     """Serve a store below `folder` on a free port of loopback, without workers."""
     clock, randomness, points = clock or SystemClock(), SystemRandomness(), Failpoints(failpoints)
     store = await open_sqlite(folder / "data", clock=clock, randomness=randomness, failpoints=points)
@@ -145,7 +145,7 @@ def command(folder: pathlib.Path, *arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def process(folder: pathlib.Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
+def process(folder: pathlib.Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Generator[Process]:
     """Run a server process; its log is `folder`/server.log. It is told to stop at the end, if it has not ended."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"

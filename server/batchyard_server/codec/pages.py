@@ -1,4 +1,4 @@
-"""How are lists, records and handlers written? Serialized parts → serialized responses; nothing that is stored is parsed."""
+"""How are lists, records and handlers written? Serialized parts → serialized responses; nothing stored is parsed."""
 
 from __future__ import annotations
 

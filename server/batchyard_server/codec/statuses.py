@@ -1,4 +1,4 @@
-"""How does an error look on the wire? BatchyardError → google.rpc.Status with ErrorInfo and the standard detail (AIP-193)."""
+"""How does an error look on the wire? BatchyardError → google.rpc.Status, ErrorInfo and standard detail (AIP-193)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,12 @@ class _File:
         """Parse and check the whole file."""
         try:
             text = self._path.read_text(encoding="utf-8")
-            document = tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{self._path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{self._path}:1: is not UTF-8") from None
+        try:
+            document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             found = _TOML_LINE.search(str(error))
             line = int(found[1]) if found else len(text.splitlines())
@@ -120,24 +122,24 @@ def _spec(name: str, table: object, folder: Path) -> HandlerSpec:
         if key not in _KEYS[kind]:
             raise _Mistake(key, f"unknown key for kind {kind.name.lower()}; known: {', '.join(sorted(_KEYS[kind]))}")
     read = _Reader(table)
-    common = {
-        "handler_id": name,
-        "kind": kind,
-        "description": read.text("description"),
-        "env": read.texts("env", _check_env),
-        "kill_grace_seconds": _kill_grace(read),
-    }
+    spec = HandlerSpec(
+        handler_id=name,
+        kind=kind,
+        description=read.text("description"),
+        env=read.texts("env", _check_env),
+        kill_grace_seconds=_kill_grace(read),
+    )
     if kind is Kind.PYTHON:
-        return HandlerSpec(
-            **common,
+        return replace(
+            spec,
             callable=read.text("callable", required=True, check=_check_callable),
             python=_python(read.text("python"), folder),
             path=tuple(_folder(each, folder) for each in read.texts("path")),
         )
-    return HandlerSpec(
-        **common,
+    return replace(
+        spec,
         argv=_argv(read.texts("argv", required=True, empty=True)),
-        output_type=read.text("output_type", check=_check_media_type) or "text/plain",
+        output_type=read.text("output_type", check=_check_media_type) or spec.output_type,
         dash_values=read.flag("dash_values"),
     )
 
@@ -220,7 +222,7 @@ def _check_media_type(key: str, value: str) -> None:
 def _kill_grace(read: _Reader) -> float:
     text = read.text("kill_grace")
     if not text:
-        return HandlerSpec.__dataclass_fields__["kill_grace_seconds"].default
+        return BUILTIN[0].kill_grace_seconds
     try:
         seconds = parse_duration(text)
     except ConfigError as error:

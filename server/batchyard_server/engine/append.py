@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
 
 from batchyard_server.codec import segments
@@ -33,7 +33,7 @@ class OpenStreams:
         self._names: set[TaskName] = set()
 
     @contextmanager
-    def claim(self, name: TaskName) -> Iterator[None]:
+    def claim(self, name: TaskName) -> Generator[None]:
         """Hold the task's one stream. Raises Aborted (APPEND_IN_PROGRESS) if it is held."""
         if name in self._names:
             raise Aborted(

@@ -1,4 +1,4 @@
-"""What does the living server know that the store does not? Protocols that the dispatcher implements; app.py injects them."""
+"""What does the living server know that the store does not? Protocols, whose implementations app.py injects."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """grpc.health.v1: is the server ready? Service "" and each of ours have one status.
 
-Not the servicer of grpcio-health-checking: when one of its watchers leaves, the others are not told of changes any more.
+Not the servicer of grpcio-health-checking: when one of its watchers leaves, the others hear of no change any more.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from batchyard_server.codec import pages, requests
 from batchyard_server.engine import cancel, operations
 from batchyard_server.engine.deps import Deps
@@ -43,7 +45,7 @@ class Operations:
         seconds = limits.WAIT_SECONDS
         if asked.seconds is not None:
             seconds = min(seconds, asked.seconds)
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())  # None without a deadline
         if remaining is not None:
             seconds = min(seconds, remaining - limits.WAIT_MARGIN_SECONDS)
         return await self._waits.wait(asked.name, seconds)

@@ -1,6 +1,6 @@
 """Server reflection, v1 and v1alpha: what grpcurl and its like need to know the contract.
 
-The stock servicer speaks v1alpha only and finds no methods (grpc/grpc#34743). The two versions have the same bytes on the
+The stock servicer speaks v1alpha only and finds no methods (grpc/grpc#34743). Both versions have the same bytes on the
 wire, so one handler serves both; a wrapped pool finds a method by the file of its service.
 """
 
@@ -14,10 +14,13 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
+from batchyard.v1 import error_reason_pb2
 from batchyard_server.codec.requests import parse
 from batchyard_server.rpc.interceptors.errors import Context, Messages
 from batchyard_server.rpc.registry import Service
 
+# No method mentions the reasons, so nothing else brings them into the pool.
+_MENTIONED_NOWHERE = (error_reason_pb2.DESCRIPTOR,)
 NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -55,7 +58,8 @@ class Reflection:
 
     async def info(self, raws: AsyncIterator[bytes], context: Context) -> Messages:
         """ServerReflectionInfo."""
-        async for response in self._servicer.ServerReflectionInfo(_requests(raws), context):
+        responses: Any = self._servicer.ServerReflectionInfo(_requests(raws), context)
+        async for response in responses:
             yield response.SerializeToString()
 
 

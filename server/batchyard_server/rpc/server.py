@@ -38,6 +38,11 @@ class RpcServer:
         for service in (ours, lro, checks, *reflections):
             service.add_to(self._server)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls of WaitOperation are open."""
+        return self._waits.count
+
     def listen(self, address: str) -> int:
         """Bind `host:port` (port 0: any free one); return the port. Raises RuntimeError if that is not possible."""
         return self._server.add_insecure_port(address)

@@ -89,7 +89,7 @@ class Errors:
 
 
 async def _send(messages: Messages, context: Context) -> None:
-    """Write what the handler yields, each when the client has room; close the handler with the call, however it ends."""
+    """Write what the handler yields, when the client has room; close the handler with the call, however that ends."""
     async with aclosing(messages):
         async for message in messages:
             await context.write(message)
