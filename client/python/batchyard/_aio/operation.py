@@ -19,7 +19,7 @@ from batchyard._status import OperationErrorInfo
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from batchyard._aio.connection import AsyncConnection
 
@@ -86,7 +86,7 @@ class AsyncOperationHandle:
                 reporter(status.metadata.counts)
 
         try:
-            operation = await wait_done(self._connection.operations, self._name, rule, seen)
+            operation = await self._wait_done(rule, seen)
         finally:
             reporter.close()
         return await self._outcome(operation, timeout)
@@ -121,6 +121,9 @@ class AsyncOperationHandle:
         """
         request = operations_pb2.CancelOperationRequest(name=self._name)
         await call(self._connection.operations.CancelOperation, request, timeout)
+
+    async def _wait_done(self, rule: WaitRule, seen: Callable[[OperationStatus], None]) -> operations_pb2.Operation:
+        return await wait_done(self._connection.operations, self._name, rule, seen)
 
     async def _get(self, timeout: float) -> operations_pb2.Operation:
         request = operations_pb2.GetOperationRequest(name=self._name)

@@ -20,7 +20,7 @@ from batchyard._sync.wait import WaitRule, wait_done
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from batchyard._sync.connection import Connection
 
@@ -87,7 +87,7 @@ class OperationHandle:
                 reporter(status.metadata.counts)
 
         try:
-            operation = wait_done(self._connection.operations, self._name, rule, seen)
+            operation = self._wait_done(rule, seen)
         finally:
             reporter.close()
         return self._outcome(operation, timeout)
@@ -115,6 +115,9 @@ class OperationHandle:
         """
         request = operations_pb2.CancelOperationRequest(name=self._name)
         call(self._connection.operations.CancelOperation, request, timeout)
+
+    def _wait_done(self, rule: WaitRule, seen: Callable[[OperationStatus], None]) -> operations_pb2.Operation:
+        return wait_done(self._connection.operations, self._name, rule, seen)
 
     def _get(self, timeout: float) -> operations_pb2.Operation:
         request = operations_pb2.GetOperationRequest(name=self._name)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+import grpc
+from google.longrunning import operations_pb2
+
 from batchyard._errors import NotFoundError
 from batchyard._info import BatchTaskInfo, RecordInfo
 from batchyard._names import last_id
@@ -20,9 +23,11 @@ from batchyard._transport_sync import Records, Source
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from batchyard._operation_status import OperationStatus
     from batchyard._sync.connection import Connection
+    from batchyard._sync.wait import WaitRule
 
 
 class BatchTaskOperation(OperationHandle, RecordReader):
@@ -66,13 +71,26 @@ class BatchTaskOperation(OperationHandle, RecordReader):
             NotFoundError: the task was deleted.
             RpcError: not answered within `timeout` seconds, or refused.
         """
+        metadata = (self.get_operation_status(timeout=timeout)).metadata
+        assert isinstance(metadata, batch_task_pb2.BatchTaskMetadata)
+        return BatchTaskStatus.of_state(metadata.state)
+
+    def cancel(self, *, timeout: float = 60) -> None:
+        """Stop the task for good; what runs is killed. Returns when that is decided, `wait` sees the end.
+
+        Of a task that has ended: no effect.
+
+        Raises:
+            NotFoundError: the task was deleted.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
         try:
-            metadata = (self.get_operation_status(timeout=timeout)).metadata if self._name else None
-        except NotFoundError:  # the operation was forgotten; the task may still be there
-            metadata = None
-        if isinstance(metadata, batch_task_pb2.BatchTaskMetadata):
-            return BatchTaskStatus.of_state(metadata.state)
-        return (self.get_task_info(timeout=timeout)).status
+            if self._name:
+                super().cancel(timeout=timeout)
+                return
+        except NotFoundError:
+            pass  # only the operation of a task that has ended can be forgotten
+        self.get_task_info(timeout=timeout)
 
     def get_record(self, index: int, *, view: View = "full", timeout: float = 60) -> RecordInfo:
         """Read one record.
@@ -161,3 +179,43 @@ class BatchTaskOperation(OperationHandle, RecordReader):
             reporter(RecordCounts(total=next_index, pending=next_index))
 
         return Upload(self._connection.service.AppendRecords, self._task_name, timeout, acknowledged)
+
+    def _get(self, timeout: float) -> operations_pb2.Operation:
+        try:
+            if self._name:
+                return super()._get(timeout)
+        except NotFoundError:
+            pass
+        return self._from_task(timeout)
+
+    def _wait_done(self, rule: WaitRule, seen: Callable[[OperationStatus], None]) -> operations_pb2.Operation:
+        try:
+            if self._name:
+                return super()._wait_done(rule, seen)
+        except NotFoundError:
+            pass
+        return self._from_task(rule.timeout)
+
+    def _from_task(self, timeout: float) -> operations_pb2.Operation:
+        """Describe the operation, which was forgotten, by its task; only a task that has ended lost its operation."""
+        task = self.get_task_info(timeout=timeout)
+        if not task.state.is_final:
+            raise NotFoundError(grpc.StatusCode.NOT_FOUND, f"the operation of {task.name} was forgotten")
+        info = task.message
+        operation = operations_pb2.Operation(done=True)
+        operation.metadata.Pack(
+            batch_task_pb2.BatchTaskMetadata(
+                batch_task=info.name,
+                generation=info.generation,
+                state=info.state,
+                stop_reason=info.stop_reason,
+                counts=info.counts,
+                start_time=info.start_time,
+                end_time=info.end_time,
+            )
+        )
+        if info.state == batch_task_pb2.BatchTaskInfo.SUCCEEDED:
+            operation.response.Pack(info)
+        else:
+            operation.error.CopyFrom(info.error)
+        return operation
