@@ -29,7 +29,7 @@ BYTES_TYPE = "application/octet-stream"
 
 _DIGITS = bytes(48 if 48 <= code <= 57 else 0 for code in range(256))
 _LONG_RUN = b"0" * 19
-_SURROGATE = re.compile(r"\\u[dD][89abAB]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LEAST_OVERHEAD = 64
 
 

@@ -1,0 +1,149 @@
+"""The server's side of one worker process, in the test's hand: it sends frames, reads frames, and acknowledges nothing
+unless told to."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pathlib
+import select
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from batchyard_worker import isolation
+from batchyard_worker.v1 import worker_pb2
+
+TASK = "projects/default/batchTasks/t"
+HANDLERS = pathlib.Path(__file__).parent / "handlers"
+
+
+class Cell(NamedTuple):
+    lease: int
+    index: int
+    start: int
+    finished: int
+
+
+class FakeServer:
+    """Starts a worker and loads a handler into it.
+
+    Args:
+        handler: Function in handlers/bad_handlers.py, or a whole package.module:attribute.
+        python: Command that stands for the interpreter.
+        load: Further fields of Load.
+    """
+
+    def __init__(self, handler: str = "echo", python: Sequence[str] = (sys.executable,), **load: Any) -> None:
+        self._sock, theirs = socket.socketpair()
+        self._sock.settimeout(20)
+        cell = os.memfd_create("cell")
+        os.ftruncate(cell, 64)
+        self._cell = mmap.mmap(cell, 64)
+        struct.pack_into("<qqqq", self._cell, 0, 0, -1, 0, 0)
+        argv = isolation.worker_argv(python[-1], theirs.fileno(), cell)
+        self.process = subprocess.Popen(
+            [*python[:-1], *argv], pass_fds=(theirs.fileno(), cell), stderr=subprocess.PIPE, cwd="/"
+        )
+        theirs.close()
+        os.close(cell)
+        self._buffer = b""
+        defaults: dict[str, Any] = {
+            "handler": "h",
+            "kind": "python",
+            "callable": handler if ":" in handler else f"sample_handlers:{handler}",
+            "path": [str(HANDLERS)],
+            "max_output_bytes": 1 << 20,
+            "max_error_bytes": 16 << 10,
+            "run_ahead_millis": 50,
+        }
+        self.send(load=worker_pb2.Load(**{**defaults, **load}))
+        self.loaded = self.receive("loaded").error
+
+    def send(self, **message: Any) -> None:
+        data = worker_pb2.ToWorker(**message).SerializeToString()
+        self._sock.sendall(struct.pack(">I", len(data)) + data)
+
+    def receive(self, kind: str) -> Any:
+        """The next message, which must be of this kind."""
+        while len(self._buffer) < 4 or len(self._buffer) < 4 + struct.unpack(">I", self._buffer[:4])[0]:
+            data = self._sock.recv(1 << 20)
+            if not data:
+                raise EOFError
+            self._buffer += data
+        size = 4 + struct.unpack(">I", self._buffer[:4])[0]
+        message = worker_pb2.FromWorker.FromString(self._buffer[4:size])
+        self._buffer = self._buffer[size:]
+        assert message.WhichOneof("kind") == kind
+        return getattr(message, kind)
+
+    def says_nothing(self, seconds: float) -> bool:
+        """Whether no message comes within this time."""
+        return not self._buffer and not select.select([self._sock], [], [], seconds)[0]
+
+    def run(self, lease: int, records: Sequence[Any], first: int = 0, **fields: Any) -> None:
+        """Sends a subtask; a record that is no Payload becomes JSON text."""
+        inputs = worker_pb2.InputPage(records=[as_input(record) for record in records]).SerializeToString()
+        fields.setdefault("ranges", [first, first + len(records)])
+        self.send(run=worker_pb2.Run(lease=lease, batch_task=TASK, generation=1, inputs=inputs, **fields))
+
+    def ack(self, flush: int) -> None:
+        self.send(ack=worker_pb2.Ack(flush=flush))
+
+    def drop(self, lease: int) -> None:
+        self.send(drop=worker_pb2.Drop(lease=lease))
+
+    def outcomes(self, lease: int, *, ack: bool = True) -> list[worker_pb2.RecordInfo]:
+        """The outcomes of a lease up to its last."""
+        records: list[worker_pb2.RecordInfo] = []
+        while True:
+            flush = self.receive("outcomes")
+            assert flush.lease == lease
+            assert flush.count == len(page(flush))
+            records += page(flush)
+            if ack:
+                self.ack(flush.flush)
+            if flush.last:
+                return records
+
+    def one(self, record: Any) -> worker_pb2.RecordInfo:
+        """Runs one record."""
+        self.run(1, [record])
+        (outcome,) = self.outcomes(1)
+        return outcome
+
+    def cell(self) -> Cell:
+        """What the worker last wrote there, read until two readings agree."""
+        while True:
+            first, second = (Cell(*struct.unpack_from("<qqqq", self._cell, 0)) for _ in range(2))
+            if first == second:
+                return first
+
+    def hang_up(self) -> None:
+        """The server's end: closes its side of the socket."""
+        self._sock.close()
+
+    def close(self) -> str:
+        """Ends the worker whatever it does; what it wrote to its standard error."""
+        self.hang_up()
+        self.process.kill()
+        return self.process.communicate(timeout=20)[1].decode()
+
+
+def as_input(record: Any) -> worker_pb2.RecordInput:
+    """A RecordInput of a Payload, or of JSON text."""
+    import json
+
+    if isinstance(record, worker_pb2.RecordInput):
+        return record
+    if not isinstance(record, worker_pb2.Payload):
+        record = worker_pb2.Payload(text=json.dumps(record))
+    return worker_pb2.RecordInput(payload=record)
+
+
+def page(flush: worker_pb2.Outcomes) -> list[worker_pb2.RecordInfo]:
+    """The records of a flush."""
+    return list(worker_pb2.RecordPage.FromString(flush.page).records)

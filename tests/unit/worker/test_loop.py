@@ -1,0 +1,381 @@
+"""Does the worker's loop keep what it promises to the server?"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from batchyard_worker import loop, outbox
+from batchyard_worker.v1 import worker_pb2
+
+from tests.support import zoo
+from tests.unit.worker.fake_server import TASK, Cell, FakeServer, page
+
+Start = Callable[..., FakeServer]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    servers: list[FakeServer] = []
+
+    def make(handler: str = "echo", **options: Any) -> FakeServer:
+        servers.append(FakeServer(handler, **options))
+        assert servers[-1].loaded == ""
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        assert server.close() == ""
+
+
+def texts(records: list[worker_pb2.RecordInfo]) -> list[Any]:
+    return [json.loads(record.output.text) for record in records]
+
+
+# ------------------------------------------------------------------------------------------------------- outcomes
+
+
+def test_an_outcome_in_full(start: Start) -> None:
+    server = start()
+    record = worker_pb2.RecordInput(record_id="ä", payload=worker_pb2.Payload(text='{"a": 1}'))
+    server.run(7, [record], first=41, attempts={41: 2})
+    flush = server.receive("outcomes")
+    assert (flush.lease, flush.flush, list(flush.ranges), flush.count, flush.last) == (7, 1, [41, 42], 1, True)
+    assert (list(flush.failed), list(flush.failures)) == ([], [])
+    (outcome,) = page(flush)
+    assert (outcome.name, outcome.index, outcome.record_id) == (f"{TASK}/records/41", 41, "ä")
+    assert (outcome.state, outcome.attempt, outcome.generation) == (3, 3, 1)
+    assert outcome.output == worker_pb2.Payload(text='{"a":1}')
+    assert not outcome.HasField("error")
+    assert not outcome.HasField("exit_code")
+    times = [stamp.seconds * 10**9 + stamp.nanos for stamp in (outcome.start_time, outcome.end_time)]
+    assert 0 < times[1] - times[0] == flush.work_nanos
+
+
+def test_ranges_with_gaps_come_back_in_order(start: Start) -> None:
+    server = start()
+    server.run(1, list(range(6)), ranges=[3, 4, 10, 12, 100, 103])
+    flush = server.receive("outcomes")
+    assert list(flush.ranges) == [3, 4, 10, 12, 100, 103]
+    assert [record.index for record in page(flush)] == [3, 10, 11, 100, 101, 102]
+
+
+def test_failures_are_listed(start: Start) -> None:
+    server = start("fails")
+    server.run(1, ["value"] * 150, first=1000)
+    flush = server.receive("outcomes")
+    assert list(flush.failed) == list(range(1000, 1150))
+    assert [failure.index for failure in flush.failures] == list(range(1000, 1100))
+    assert flush.failures[0].status == page(flush)[0].error.SerializeToString()
+    assert {record.state for record in page(flush)} == {4}
+
+
+def test_listed_failures_are_bounded_in_bytes(start: Start) -> None:
+    server = start("fails")
+    server.run(1, ["long"] * 10)
+    flush = server.receive("outcomes")
+    assert len(flush.failed) == 10
+    sizes = [len(failure.status) for failure in flush.failures]
+    assert sum(sizes) <= outbox.MAX_FAILURE_BYTES < sum(sizes) + sizes[0]
+    assert all(size <= 16 << 10 for size in sizes)
+
+
+def test_a_large_lease_comes_in_flushes(start: Start) -> None:
+    server = start()
+    server.run(1, [{"i": i} for i in range(1200)], first=20_000)
+    flushes = [server.receive("outcomes")]
+    while not flushes[-1].last:
+        flushes.append(server.receive("outcomes"))
+    assert [flush.flush for flush in flushes] == list(range(1, len(flushes) + 1))
+    assert all(flush.count <= loop.FLUSH_RECORDS for flush in flushes)
+    records = [record for flush in flushes for record in page(flush)]
+    assert [record.index for record in records] == list(range(20_000, 21_200))
+    assert texts(records) == [{"i": i} for i in range(1200)]
+    bounds = [bound for flush in flushes for bound in flush.ranges]
+    assert bounds[1:-1:2] == bounds[2::2]
+    ends = [record.end_time for record in records]
+    assert [record.start_time for record in records][1:] == ends[:-1]
+
+
+def test_large_outputs_are_sent_early(start: Start) -> None:
+    server = start("huge")
+    server.run(1, [100_000] * 10)
+    flush = server.receive("outcomes")
+    assert flush.count == 3
+    assert not flush.last
+    assert len(server.outcomes(1)) == 7
+
+
+def test_slow_records_are_sent_one_by_one(start: Start) -> None:
+    server = start("sleep_millis")
+    server.run(1, [25, 25])
+    assert server.receive("outcomes").count == 1
+    assert server.receive("outcomes").count == 1
+
+
+def test_outcomes_leave_while_the_next_record_runs(start: Start, tmp_path: pathlib.Path) -> None:
+    server, gate = start("wait_for"), tmp_path / "gate"
+    server.run(1, ["", "", str(gate)])
+    flush = server.receive("outcomes")
+    assert (flush.count, flush.last, server.cell().index) == (2, False, 2)
+    gate.touch()
+    flush = server.receive("outcomes")
+    assert (flush.count, flush.last, list(flush.ranges)) == (1, True, [2, 3])
+
+
+def test_short_records_do_not_wait_for_each_other_long(start: Start) -> None:
+    server = start("sleep_millis", run_ahead_millis=10_000)
+    server.run(1, [8] * 40)
+    flush = server.receive("outcomes")
+    assert 3 <= flush.count <= 12  # 25 ms, and what a busy machine adds
+    server.outcomes(1)
+
+
+# ------------------------------------------------------------------------------------------------------ run-ahead
+
+
+def begun(log: pathlib.Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()]
+
+
+def test_the_run_ahead_is_bounded(start: Start, tmp_path: pathlib.Path) -> None:
+    server, log = start("sleep_millis"), tmp_path / "log"
+    server.run(1, [[10, str(log)]] * 30)
+    flushes: list[worker_pb2.Outcomes] = []
+    while sum(flush.work_nanos for flush in flushes) <= 50e6:
+        flushes.append(server.receive("outcomes"))
+    assert server.says_nothing(0.2)
+    assert server.cell().index == -1
+    ahead = sum(flush.count for flush in flushes)
+    assert ahead <= 6
+    assert begun(log) == list(range(ahead))
+    server.ack(flushes[-1].flush)
+    assert len(server.outcomes(1)) == 30 - ahead
+    assert begun(log) == list(range(30))
+
+
+def test_of_long_records_one_is_ahead(start: Start, tmp_path: pathlib.Path) -> None:
+    server, log = start("sleep_millis"), tmp_path / "log"
+    server.run(1, [[60, str(log)]] * 3)
+    for number in (1, 2):
+        flush = server.receive("outcomes")
+        assert (flush.flush, flush.count) == (number, 1)
+        assert server.says_nothing(0.15)
+        assert begun(log) == list(range(number))
+        server.ack(number)
+    assert server.receive("outcomes").last
+
+
+def test_the_bound_spans_leases(start: Start, tmp_path: pathlib.Path) -> None:
+    server, log = start("sleep_millis"), tmp_path / "log"
+    server.run(1, [[60, str(log)]])
+    server.run(2, [[1, str(log)]])
+    assert server.receive("outcomes").last
+    assert server.says_nothing(0.15)
+    assert begun(log) == [0]
+    server.ack(1)
+    assert server.receive("outcomes").lease == 2
+
+
+def test_an_old_acknowledgement_frees_nothing(start: Start) -> None:
+    server = start("sleep_millis")
+    server.run(1, [60, 60, 1])
+    server.receive("outcomes")
+    server.ack(1)
+    server.receive("outcomes")
+    server.ack(1)
+    assert server.says_nothing(0.15)
+    server.ack(2)
+    assert server.receive("outcomes").last
+
+
+def test_unacknowledged_bytes_are_bounded(start: Start) -> None:
+    server = start("huge", run_ahead_millis=100_000)
+    server.run(1, [1_000_000] * 12)
+    sent = 0
+    while sent <= outbox.MAX_UNACKED_BYTES:
+        flush = server.receive("outcomes")
+        sent += len(flush.page)
+    assert server.says_nothing(0.2)
+    server.ack(flush.flush)
+    server.outcomes(1)
+
+
+# --------------------------------------------------------------------------------------------------------- budget
+
+
+def test_a_subtask_ends_at_its_budget(start: Start) -> None:
+    server = start("sleep_millis")
+    server.run(1, [15] * 50, first=100, budget_millis=40)
+    records = server.outcomes(1)
+    assert 1 <= len(records) <= 3
+    assert [record.index for record in records] == list(range(100, 100 + len(records)))
+    server.run(2, [0], first=149)
+    assert [record.index for record in server.outcomes(2)] == [149]
+
+
+def test_a_record_longer_than_the_budget_runs(start: Start) -> None:
+    server = start("sleep_millis")
+    server.run(1, [30, 30], budget_millis=1)
+    assert len(server.outcomes(1)) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- drop
+
+
+def test_drop_of_what_waits_behind_a_running_record(start: Start, tmp_path: pathlib.Path) -> None:
+    server, gate = start("wait_for"), tmp_path / "gate"
+    server.run(1, [str(gate)])
+    server.run(2, ["", ""], first=10)
+    server.run(3, [""], first=20)
+    zoo.until(lambda: server.cell().index == 0)
+    server.drop(2)
+    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=True)
+    server.drop(1)
+    assert server.receive("dropped") == worker_pb2.Dropped(lease=1, untouched=False)
+    server.drop(2)
+    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=False)
+    gate.touch()
+    assert [record.index for record in server.outcomes(1)] == [0]
+    assert [record.index for record in server.outcomes(3)] == [20]
+
+
+def test_a_drop_that_has_arrived_is_seen_before_its_subtask_begins(start: Start) -> None:
+    server = start("holds_the_interpreter")
+    server.run(1, [500])
+    zoo.until(lambda: server.cell().index == 0)
+    server.run(2, [0])
+    server.drop(2)
+    assert len(server.outcomes(1)) == 1
+    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=True)
+
+
+# ------------------------------------------------------------------------------------------------ progress, ends
+
+
+def test_the_cell_tells_what_runs(start: Start, tmp_path: pathlib.Path) -> None:
+    server, gate = start("wait_for"), tmp_path / "gate"
+    assert server.cell() == Cell(0, -1, 0, 0)
+    server.run(5, ["", str(gate), ""], first=70)
+    zoo.until(lambda: server.cell().index == 71)
+    cell = server.cell()
+    assert (cell.lease, cell.finished) == (5, 1)
+    gate.touch()
+    server.outcomes(5)
+    zoo.until(lambda: server.cell().lease == 0)
+    assert server.cell()[1::2] == (-1, 3)
+
+
+def test_a_crash_leaves_the_cell_telling_the_running_record(start: Start) -> None:
+    server = start("crash_at")
+    server.run(3, ["a", "b", "crash", "c"], first=50)
+    assert server.process.wait(20) == -signal.SIGSEGV
+    cell = server.cell()
+    assert (cell.lease, cell.index, cell.finished) == (3, 52, 2)
+
+
+def test_idle_workers_exit_when_the_server_is_gone(start: Start) -> None:
+    server = start()
+    server.hang_up()
+    assert server.process.wait(20) == 0
+
+
+def test_busy_workers_exit_when_the_server_is_gone(start: Start) -> None:
+    server = start("tests.support.zoo:never_returns", path=[os.getcwd()])
+    server.run(1, [{}])
+    zoo.until(lambda: server.cell().index == 0)
+    server.hang_up()
+    assert server.process.wait(20) == 0
+
+
+def test_workers_that_wait_for_an_acknowledgement_exit_when_the_server_is_gone(start: Start) -> None:
+    server = start("sleep_millis")
+    server.run(1, [60, 1])
+    server.receive("outcomes")
+    server.hang_up()
+    assert server.process.wait(20) == 0
+
+
+def test_a_handler_that_writes_without_end_does_not_reach_the_protocol(start: Start) -> None:
+    server = start("tests.support.zoo:endless_output", path=[os.getcwd()])
+    server.run(1, [{}])
+    zoo.until(lambda: server.cell().index == 0)
+    assert server.says_nothing(0.1)
+
+
+def test_standard_streams_are_empty_and_silent(start: Start) -> None:
+    assert texts([start("noisy").one(None)]) == [["", ""]]
+
+
+def test_a_child_that_returns_from_the_handler_says_nothing(start: Start) -> None:
+    server = start("fork_and_both_return")
+    server.run(1, [0] * 5)
+    assert [record.index for record in server.outcomes(1)] == list(range(5))
+    server.run(2, [0], first=9)
+    assert [record.index for record in server.outcomes(2)] == [9]
+
+
+def test_signals(start: Start) -> None:
+    server = start()
+    os.kill(server.process.pid, signal.SIGINT)
+    assert server.one(1).state == 3
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(20) == -signal.SIGTERM
+
+
+def test_a_subtask_that_makes_no_sense_ends_the_worker_with_a_word() -> None:
+    server = FakeServer()
+    server.run(1, [1, 2], ranges=[0, 3])
+    assert server.process.wait(20) == 70
+    assert "lease 1: 2 records do not fit its ranges" in server.close()
+
+
+def test_frames_that_are_no_messages_end_the_worker_with_a_word() -> None:
+    server = FakeServer()
+    server._sock.sendall(b"\x00\x00\x00\x02\xff\xff")
+    assert server.process.wait(20) == 70
+    assert "DecodeError" in server.close()
+
+
+def test_a_frame_that_comes_in_pieces(start: Start) -> None:
+    server = start()
+    data = worker_pb2.ToWorker(
+        run=worker_pb2.Run(
+            lease=1,
+            batch_task=TASK,
+            generation=1,
+            ranges=[0, 1],
+            inputs=worker_pb2.InputPage(records=[worker_pb2.RecordInput()]).SerializeToString(),
+        )
+    ).SerializeToString()
+    for byte in len(data).to_bytes(4, "big") + data:
+        server._sock.sendall(bytes([byte]))
+    assert len(server.outcomes(1)) == 1
+
+
+@pytest.mark.parametrize("flat", [[1], [2, 1], [1, 1], [0, 2, 1, 3], [-1, 1]])
+def test_ranges_that_make_no_sense(flat: list[int]) -> None:
+    assert outbox.pairs(flat) is None
+
+
+def test_no_error_output_of_a_whole_worker_under_strict_warnings() -> None:
+    server = FakeServer(python=("env", "PYTHONWARNINGS=error", "PYTHONDEVMODE=1", sys.executable))
+    assert server.loaded == ""
+    server.run(1, list(range(100)))
+    assert len(server.outcomes(1)) == 100
+    server.hang_up()
+    assert server.process.wait(20) == 0
+    assert server.process.communicate()[1] == b""
+
+
+def test_a_worker_needs_no_server_package(tmp_path: pathlib.Path) -> None:
+    code = "import sys, batchyard_worker.main as m; print([n for n in sys.modules if n.startswith('batchyard_server')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "[]\n"
