@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     environment = os.environ
     module_path = take_python_path(environment)
-    arguments = _parser(environment).parse_args(argv)
+    arguments = parser(environment).parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_LOG_FORMAT)
     try:
         config = make_config(arguments, environment, module_path)
@@ -77,11 +77,12 @@ def make_config(
     )
 
 
-def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """What may be said on the command line; defaults come from `environment`."""
+    main_parser = argparse.ArgumentParser(
         prog="batchyard-server", description="Runs batches of records through handlers, over gRPC.", allow_abbrev=False
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve a data directory", allow_abbrev=False)
 
     def option(flag: str, metavar: str, default: str, text: str) -> None:
@@ -101,7 +102,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         action="store_true",
         help="listen beyond loopback although callers are not identified (also BATCHYARD_INSECURE=1)",
     )
-    return parser
+    return main_parser
 
 
 def _flag(given: bool, environment: Mapping[str, str], variable: str) -> bool:
