@@ -14,43 +14,61 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
-from batchyard_server.dispatch.queue import Ready, TaskQueue
-from batchyard_server.dispatch.settle import Settler
+from batchyard_server.dispatch.queue import Ready, Release, TaskQueue
+from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import BatchyardError, StaleLease
+from batchyard_server.model.errors import ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import Failpoints
-from batchyard_server.model.states import TaskState, WaitingReason
+from batchyard_server.model.states import StopReason, TaskState, WaitingReason
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
 from batchyard_server.store.protocols import Change, LiveTask, Store, TaskEvent
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 0.5  # between two tries of what the store could not do
 STOP_SECONDS = 10.0  # longest wait for the last writes
 
 
 class Dispatcher:
-    """Feeds an executor from a store. Implements `Reports` for the executor and `Live` for the engine."""
+    """Feeds an executor from a store. Implements `Reports` for the executor and `Live` for the engine.
+
+    Each record of a live task is in exactly one place: pending in its TaskQueue, being cut, or open in a subtask. A
+    subtask ends in exactly one way: its last outcomes are durable, or it is given back (untouched, lost, budget over).
+    """
 
     def __init__(
-        self, store: Store, executor: Executor, *, slots: int, max_worker_lost: int, failpoints: Failpoints
+        self,
+        store: Store,
+        executor: Executor,
+        *,
+        slots: int,
+        max_worker_lost: int,
+        failpoints: Failpoints,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._store = store
         self._executor = executor
         self._slots = slots
-        self._failpoints = failpoints
+        self._retry_seconds = retry_seconds
         self._queues: dict[int, TaskQueue] = {}
         self._ready = Ready()
         self._paces: dict[str, Pace] = {}  # by handler, for tasks that are new
         self._jobs: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._settler = Settler(store, max_worker_lost=max_worker_lost, failpoints=failpoints)
         self._idle = asyncio.Event()
+        self._pause = Pause()
+        self._settler = Settler(
+            store,
+            max_worker_lost=max_worker_lost,
+            failpoints=failpoints,
+            pause=self._pause,
+            retry_seconds=retry_seconds,
+        )
         self._unsubscribe: Callable[[], None] = lambda: None
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self, live: Sequence[LiveTask]) -> None:
         """Take up what `Store.recover` returned, and every change from now on."""
@@ -67,21 +85,30 @@ class Dispatcher:
                 self._executor.withdraw(subtask, kill=False)
         self._check_idle()
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
         except TimeoutError:
             log.warning("drain timeout: killing what still runs")
 
     async def stop(self) -> None:
-        """Kill every worker, give back what they had, and finish every write that was begun."""
+        """Kill every worker, give back what they had, and finish every write that was begun.
+
+        A store that takes no writes is not waited for: what it missed is run again after the next start.
+        """
         self._draining = True
         await self._executor.stop()
-        if self._jobs:
-            _, unfinished = await asyncio.wait(set(self._jobs), timeout=STOP_SECONDS)
-            for job in unfinished:  # the store takes nothing; what it missed is run again after the next start
+        self._pause.end()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                while self._jobs:
+                    await asyncio.wait(set(self._jobs))
+        except TimeoutError:
+            log.warning("%d writes did not end", len(self._jobs))
+            for job in self._jobs:
                 job.cancel()
         self._unsubscribe()
 
-    # -- Live: what the engine asks -----------------------------------------------------------------------------
+    # -- Live: what the engine asks -------------------------------------------------------------------------------
 
     def running(self, task_key: int) -> frozenset[int]:
         """Indexes of the task whose handler runs now."""
@@ -92,7 +119,7 @@ class Dispatcher:
     def waiting(self, task_key: int) -> WaitingReason:
         """Why the task does not move."""
         queue = self._queues.get(task_key)
-        if queue is None or queue.subtasks or not queue.pending_count:
+        if queue is None or not queue.is_idle or not queue.pending_count:
             return WaitingReason.NONE
         if not self._executor.is_available(queue.task.handler):
             return WaitingReason.HANDLER_UNAVAILABLE
@@ -102,23 +129,26 @@ class Dispatcher:
         """Whether the task is known here at all."""
         return task_key in self._queues
 
-    # -- store events -------------------------------------------------------------------------------------------
+    # -- store events ---------------------------------------------------------------------------------------------
 
     def _on_events(self, events: Sequence[TaskEvent]) -> None:
         for event in events:
             task = event.task
             queue = self._queues.get(task.key)
+            if queue is None:
+                if task.state is TaskState.QUEUED and event.change is not Change.DELETED:
+                    self._admit(task, [(0, task.total)], {})
+                continue
+            queue.task = task
             if event.change is Change.DELETED or task.state.is_final:
-                self._queues.pop(task.key, None)
-                if queue is not None:
-                    self._forget(queue)
-            elif queue is not None:
-                queue.task = task
-                if task.state is TaskState.CANCELLING:
-                    self._forget(queue)
-                    self._end_cancel(queue)
-            elif task.state in (TaskState.QUEUED, TaskState.RUNNING):
-                self._admit(task, [(0, task.total)], {})
+                del self._queues[task.key]
+                queue.forget_pending()
+                if event.change is Change.DELETED or task.stop_reason is not StopReason.NONE:
+                    self._kill(queue)  # else every record has ended, and its last worker may be kept
+            elif queue.is_cancelling:
+                queue.forget_pending()
+                self._kill(queue)
+                self._end_cancel(queue)
         self.pump()
 
     def _admit(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts]) -> None:
@@ -127,66 +157,100 @@ class Dispatcher:
         queue = self._queues[task.key] = TaskQueue(task, pending, attempts, pace)
         self._ready.add(queue)
 
-    def _forget(self, queue: TaskQueue) -> None:
-        queue.forget_pending()
+    def _kill(self, queue: TaskQueue) -> None:
         for subtask in list(queue.subtasks):
             self._executor.withdraw(subtask, kill=True)
 
     def _end_cancel(self, queue: TaskQueue) -> None:
-        """Tell the store that nothing of a CANCELLING task lives any more, once that is so."""
-        if queue.task.state is TaskState.CANCELLING and queue.is_idle() and queue.task.key in self._queues:
-            nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
-            self._spawn(self._settler.release(nothing, {}))
+        """Let a CANCELLING task become CANCELLED, once its last worker is gone.
 
-    # -- giving out work ----------------------------------------------------------------------------------------
+        Not before: the store counts leases, but a worker may also run a subtask whose lease was refused.
+        """
+        if queue.is_cancelling and queue.is_idle and self._queues.get(queue.task.key) is queue:
+            releases, queue.releases = queue.releases, []
+            self._spawn(self._release_all(queue, releases))
+
+    async def _release_all(self, queue: TaskQueue, releases: Sequence[Release]) -> None:
+        nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
+        unreaped = tuple(pid for release in releases for pid in release.unreaped)
+        await self._settler.release(Release(nothing, unreaped=unreaped))  # first, for the last one ends the task
+        for release in releases:
+            await self._settler.release(Release(release.lease, release.begun))
+
+    # -- giving out work ------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Give work to slots until there is no slot or no work. Cheap when there is nothing to do."""
         progress = not self._draining
         while progress:
             progress = False
-            for handler in self._ready.handlers():
-                queue = self._ready.peek(handler)
-                if queue is None or not self._executor.is_available(handler):
-                    continue
-                size = queue.pace.size(queue.pending_count, self._slots)
-                estimate = queue.pace.estimate_ns(size)
-                slot = self._executor.slot_for(handler, estimate)
-                if slot is None:
-                    continue
-                slot.reserve(estimate)
-                queue.cutting += 1
-                self._spawn(self._give(queue, slot, queue.take(size), estimate))
-                self._ready.rotate(handler)
-                progress = True
+            rivals = self._ready.handlers()
+            for handler in rivals:
+                progress = self._serve(handler, rivals) or progress
+
+    def _serve(self, handler: str, rivals: Sequence[str]) -> bool:
+        """Cut one subtask of the handler if there is a slot for it."""
+        queue = self._ready.peek(handler)
+        if queue is None:
+            return False
+        size = queue.pace.size(queue.pending_count, self._slots)
+        estimate = queue.pace.estimate_ns(size)
+        slot = self._executor.slot_for(handler, estimate, rivals)
+        if slot is None:
+            return False
+        slot.reserve(estimate)
+        queue.cutting += 1
+        self._spawn(self._give(queue, slot, queue.take(size), estimate))
+        self._ready.rotate(handler)
+        return True
 
     async def _give(self, queue: TaskQueue, slot: Slot, wanted: rg.Ranges, estimate: int | None) -> None:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
-        task = queue.task
-        try:
-            taken, inputs = await self._store.inputs(task.key, wanted, limits.SEGMENT_BYTES)
-        except BatchyardError as error:
-            log.warning("cannot read the inputs of %s, trying again: %s", task.name, error)
-            await asyncio.sleep(RETRY_SECONDS)
-            taken, inputs = [], b""
+        taken, inputs = await self._read(queue, wanted)
         queue.cutting -= 1
-        if taken != wanted:
-            self._requeue(queue, rg.subtract(wanted, taken))
         if not taken or self._draining or not self._runs(queue):
             slot.unreserve(estimate)
-            self._requeue(queue, taken)
+            self._requeue(queue, wanted)
             self._end_cancel(queue)
-            self.pump()
+            self._check_idle()
             return
-        lease = Lease(task_key=task.key, generation=task.generation, ranges=taken, worker=slot.name)
-        attempts = queue.attempts_of(taken)
         subtask = Subtask(
-            task=task, lease=lease, inputs=inputs, attempts=attempts, estimate_ns=estimate, open=list(taken)
+            task=queue.task,
+            lease=Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=taken, worker=slot.name),
+            inputs=inputs,
+            attempts=queue.attempts_of(taken),
+            estimate_ns=estimate,
+            open=taken,
+            granted=asyncio.get_running_loop().create_future(),
         )
         queue.subtasks.add(subtask)
         queue.pace.last_size = subtask.count
-        self._spawn(self._grant(subtask))
+        self._spawn(self._grant(queue, subtask))
         slot.run(subtask)
+        if taken != wanted:
+            self._requeue(queue, rg.subtract(wanted, taken))
+            self.pump()
+
+    async def _read(self, queue: TaskQueue, wanted: rg.Ranges) -> tuple[rg.Ranges, bytes]:
+        """The inputs of the first of these records; of none if they cannot be read now."""
+        try:
+            return await self._store.inputs(queue.task.key, wanted, limits.SEGMENT_BYTES)
+        except Exception:
+            log.exception("cannot read the inputs of %s, trying again", queue.task.name)
+            self._rest(queue)
+            return [], b""
+
+    def _rest(self, queue: TaskQueue) -> None:
+        """Cut nothing of it for a while."""
+        if not queue.resting:
+            queue.resting = True
+            self._spawn(self._wake(queue))
+
+    async def _wake(self, queue: TaskQueue) -> None:
+        await self._pause(self._retry_seconds)
+        queue.resting = False
+        self._ready.add(queue)
+        self.pump()
 
     def _runs(self, queue: TaskQueue) -> bool:
         """Whether records of the queue may start."""
@@ -198,23 +262,20 @@ class Dispatcher:
             queue.give_back(ranges)
             self._ready.add(queue)
 
-    async def _grant(self, subtask: Subtask) -> None:
-        self._failpoints.hit("dispatch.before_grant")
+    async def _grant(self, queue: TaskQueue, subtask: Subtask) -> None:
+        granted = False
         try:
-            await self._store.grant(subtask.lease)
-        except StaleLease:  # the task was stopped or deleted in between
+            granted = await self._settler.grant(subtask.lease)
+        finally:
+            subtask.granted.set_result(granted)
+        if not granted:
+            if self._runs(queue):  # cannot be; but should it, not again and again
+                self._rest(queue)
             self._executor.withdraw(subtask, kill=True)
-        except BatchyardError as error:
-            log.warning("the store cannot take a grant, trying again: %s", error)
-            await asyncio.sleep(RETRY_SECONDS)
-            self._executor.withdraw(subtask, kill=True)
-        self._failpoints.hit("dispatch.after_grant")
 
-    # -- Reports: what the executor tells -----------------------------------------------------------------------
+    # -- Reports: what the executor tells -------------------------------------------------------------------------
 
-    def outcomes(
-        self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]
-    ) -> None:
+    def outcomes(self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]) -> None:
         """See Reports.outcomes."""
         queue = self._queues.get(subtask.task.key)
         if queue is not None:
@@ -236,57 +297,54 @@ class Dispatcher:
         """See Reports.capacity."""
         self.pump()
 
-    # -- settling -----------------------------------------------------------------------------------------------
+    # -- settling -------------------------------------------------------------------------------------------------
 
     async def _commit(self, subtask: Subtask, flush: Flush, last: bool, ack: Callable[[], None]) -> None:
-        stored = await self._settler.store_outcomes(subtask, flush)
-        subtask.commits -= 1
+        try:
+            stored = bool(flush.count) and await self._settler.store_outcomes(subtask, flush)
+        finally:
+            subtask.commits -= 1
+            if subtask.settled is not None and not subtask.commits:
+                subtask.settled.set_result(None)
         ack()
         queue = self._queues.get(subtask.task.key)
         if stored and queue is not None:
             queue.forget_attempts(flush.ranges)
-        if subtask.ended is not None and subtask.commits == 0:
-            subtask.ended()
-        elif last and not subtask.open:
-            self._close(subtask)
-        elif last:  # the time budget ran out; all flushes of a worker commit in order, so nothing else is under way
+        if last:
+            await self._settled(subtask)
             await self._give_back(subtask, {}, ())
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        if not subtask.open:
-            self._close(subtask)
-            return
-        begun = await self._settler.settle(subtask, loss)
+        begun = await self._settler.settle(subtask, loss) if subtask.open else {}
         await self._give_back(subtask, begun, loss.unreaped)
 
     async def _settled(self, subtask: Subtask) -> None:
-        """Wait until every flush of the subtask that arrived has been committed."""
+        """Wait until every flush of the subtask that arrived has been written."""
         if subtask.commits:
-            done = asyncio.get_running_loop().create_future()
-            subtask.ended = lambda: done.done() or done.set_result(None)
-            await done
-            subtask.ended = None
+            subtask.settled = asyncio.get_running_loop().create_future()
+            await subtask.settled
+            subtask.settled = None
 
     async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
-        await self._settled(subtask)
-        await self._settler.release(subtask.lease, begun, unreaped)
+        """The end of a subtask; what is open of it becomes pending again."""
+        granted = await subtask.granted
+        release = Release(subtask.lease, begun, unreaped)
         queue = self._queues.get(subtask.task.key)
-        if queue is not None and queue.task.generation == subtask.lease.generation:
+        if queue is not None and queue.is_cancelling:
+            queue.releases.append(release)
+        elif granted and subtask.open:
+            await self._settler.release(release)
+        if queue is not None:
             queue.attempts.update(begun)
             self._requeue(queue, subtask.open)
-        self._close(subtask)
-
-    def _close(self, subtask: Subtask) -> None:
-        queue = self._queues.get(subtask.task.key)
-        if queue is not None:
             queue.subtasks.discard(subtask)
             self._end_cancel(queue)
         self._check_idle()
         self.pump()
 
     def _check_idle(self) -> None:
-        if self._draining and not any(queue.subtasks for queue in self._queues.values()):
+        if self._draining and all(queue.is_idle for queue in self._queues.values()):
             self._idle.set()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -296,5 +354,9 @@ class Dispatcher:
 
     def _finished(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)
-        if not job.cancelled() and job.exception() is not None:
-            log.error("dispatch failed", exc_info=job.exception())
+        if job.cancelled() or (error := job.exception()) is None:
+            return
+        if self._pause.ended and isinstance(error, ResourceExhausted | Unavailable):
+            log.warning("not written before the end, so it is run again after the next start: %s", error)
+        else:
+            log.error("dispatch failed", exc_info=error)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from batchyard_server.model import ranges as rg
@@ -21,8 +22,9 @@ class Subtask:
         attempts: of those records that began before.
         estimate_ns: how long it will take, by what is known of the task or handler; None = nothing is known.
         open: indexes whose outcome is not durable yet.
-        granted: whether the store confirmed the lease.
-        cancelled: its outcomes are not wanted any more, so its worker may be killed.
+        granted: done once the store has said whether the lease is held.
+        commits: flushes that are being written.
+        settled: done when `commits` has become 0, if somebody waits for that.
     """
 
     task: Task
@@ -31,10 +33,9 @@ class Subtask:
     attempts: dict[int, Attempts]
     estimate_ns: int | None
     open: rg.Ranges
-    granted: bool = False
-    cancelled: bool = False
+    granted: asyncio.Future[bool]
     commits: int = 0
-    ended: Callable[[], None] | None = field(default=None, repr=False)
+    settled: asyncio.Future[None] | None = None
 
     @property
     def count(self) -> int:
@@ -77,10 +78,11 @@ class Loss:
 class Reports(Protocol):
     """What execution tells dispatch. Called on the loop; returns at once."""
 
-    def outcomes(
-        self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]
-    ) -> None:
-        """Records ended. `ack` is to be called once they are durable; `last`: the worker is done with the subtask."""
+    def outcomes(self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]) -> None:
+        """Records ended (none: an empty last flush). `ack` is to be called once they are durable.
+
+        `last`: the worker is done with the subtask; those of its records that are still open go back.
+        """
         ...
 
     def returned(self, subtask: Subtask) -> None:
@@ -120,8 +122,12 @@ class Slot(Protocol):
 class Executor(Protocol):
     """What owns workers."""
 
-    def slot_for(self, handler: str, estimate_ns: int | None) -> Slot | None:
-        """A slot that can take a subtask of this handler now, or None. Starts or exchanges a worker if that is needed."""
+    def slot_for(self, handler: str, estimate_ns: int | None, rivals: Collection[str]) -> Slot | None:
+        """A slot that can take a subtask of this handler now, or None.
+
+        Starts a worker, or lets one of another handler go, if that is needed and fair. `rivals`: the handlers that have
+        records to run, this one among them. None is followed by `Reports.capacity` once there may be a slot.
+        """
         ...
 
     def is_available(self, handler: str) -> bool:

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.task import Attempts, Task
+from batchyard_server.model.states import TaskState
+from batchyard_server.model.task import Attempts, Lease, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A lease that is to be ended: with what began under it, and the processes that did not end."""
+
+    lease: Lease
+    begun: Mapping[int, Attempts] = field(default_factory=dict[int, Attempts])
+    unreaped: tuple[int, ...] = ()
 
 
 class TaskQueue:
-    """One QUEUED, RUNNING or CANCELLING task in memory. The store is the truth; this is rebuilt from it at start."""
+    """One QUEUED, RUNNING or CANCELLING task in memory. The store is the truth; this is rebuilt from it at start.
 
-    __slots__ = ("attempts", "cutting", "in_line", "pace", "pending", "pending_count", "subtasks", "task")
+    Attributes:
+        pending: indexes that wait, ascending. With those of `subtasks` and of the ones being cut they are all that
+            have no outcome.
+        cutting: subtasks that are being prepared and are not in `subtasks` yet.
+        resting: nothing is cut for a while, since its inputs could not be read.
+        releases: leases of a CANCELLING task whose workers are gone; they end together, with the last of its workers.
+        in_line: kept by Ready.
+    """
+
+    __slots__ = (
+        "attempts",
+        "cutting",
+        "in_line",
+        "pace",
+        "pending",
+        "pending_count",
+        "releases",
+        "resting",
+        "subtasks",
+        "task",
+    )
 
     def __init__(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts], pace: Pace) -> None:
         self.task = task
@@ -22,8 +54,25 @@ class TaskQueue:
         self.attempts = attempts
         self.subtasks: set[Subtask] = set()
         self.pace = pace
-        self.cutting = 0  # subtasks that are being prepared and are not in `subtasks` yet
-        self.in_line = False  # kept by Ready
+        self.cutting = 0
+        self.resting = False
+        self.releases: list[Release] = []
+        self.in_line = False
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it only waits for its workers to be gone."""
+        return self.task.state is TaskState.CANCELLING
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a subtask can be cut now."""
+        return self.pending_count > 0 and not self.resting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker has, or is about to get, any of its records."""
+        return not self.subtasks and not self.cutting
 
     def take(self, most: int) -> rg.Ranges:
         """Take the first `most` pending indexes out."""
@@ -38,33 +87,27 @@ class TaskQueue:
         self.pending_count -= rg.count(taken)
         return taken
 
-    def forget_pending(self) -> None:
-        """Run nothing more of it."""
-        self.pending.clear()
-        self.pending_count = 0
-
-    def forget_attempts(self, ranges: rg.Ranges) -> None:
-        """These indexes have their outcome."""
-        if self.attempts:
-            self.attempts = {
-                i: a for i, a in self.attempts.items() if not any(start <= i < end for start, end in ranges)
-            }
-
     def give_back(self, ranges: rg.Ranges) -> None:
         """Make indexes pending again, in their place."""
         if ranges:
             self.pending = deque(rg.normalize([*ranges, *self.pending]))
-            self.pending_count = rg.count(list(self.pending))
+            self.pending_count += rg.count(ranges)
 
-    def is_idle(self) -> bool:
-        """Whether no worker has, or is about to get, any of its records."""
-        return not self.subtasks and not self.cutting
+    def forget_pending(self) -> None:
+        """Run nothing more of it."""
+        self.pending.clear()
+        self.pending_count = 0
 
     def attempts_of(self, ranges: rg.Ranges) -> dict[int, Attempts]:
         """What is known of earlier executions of these indexes."""
         if not self.attempts:
             return {}
         return {i: a for i, a in self.attempts.items() if any(start <= i < end for start, end in ranges)}
+
+    def forget_attempts(self, ranges: rg.Ranges) -> None:
+        """These indexes have their outcome."""
+        for index in self.attempts_of(ranges):
+            del self.attempts[index]
 
 
 class Ready:
@@ -74,20 +117,20 @@ class Ready:
         self._by_handler: dict[str, deque[TaskQueue]] = {}
 
     def add(self, queue: TaskQueue) -> None:
-        """Put a queue at the end of its handler's round, if it is not in it."""
+        """Put a queue at the end of its handler's line, if it is not in it."""
         if not queue.in_line:
             queue.in_line = True
             self._by_handler.setdefault(queue.task.handler, deque()).append(queue)
 
     def handlers(self) -> list[str]:
         """Handlers with a ready queue, the one that was served longest ago first."""
-        return list(self._by_handler)
+        return [handler for handler in list(self._by_handler) if self.peek(handler)]
 
     def peek(self, handler: str) -> TaskQueue | None:
-        """The next queue of the handler; drops those that have nothing pending any more."""
+        """The next queue of the handler; drops those that have nothing to give."""
         line = self._by_handler.get(handler)
         while line:
-            if line[0].pending_count:
+            if line[0].is_ready:
                 return line[0]
             line.popleft().in_line = False
         self._by_handler.pop(handler, None)
@@ -95,7 +138,6 @@ class Ready:
 
     def rotate(self, handler: str) -> None:
         """Served: its first queue goes to the end of the handler's line, the handler to the end of all."""
-        line = self._by_handler.pop(handler, None)
-        if line:
-            line.rotate(-1)
-            self._by_handler[handler] = line
+        line = self._by_handler.pop(handler)
+        line.rotate(-1)
+        self._by_handler[handler] = line

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from batchyard_server.codec import outcomes
+from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
+from batchyard_server.dispatch.queue import Release
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
-from batchyard_server.model.failpoints import Failpoints
+from batchyard_server.model.failpoints import Failpoints, Injected
 from batchyard_server.model.task import Attempts, Flush, Lease
 from batchyard_server.store.protocols import LeaseStore
 
@@ -22,29 +23,57 @@ NONE = Attempts(begun=0, lost=0)
 
 
 class Settler:
-    """Writes what became of leases, and keeps trying while the store cannot take it (nothing is lost on a full disk)."""
+    """Writes what becomes of leases, and keeps trying while the store cannot take it: nothing is lost on a full disk.
 
-    def __init__(self, store: LeaseStore, *, max_worker_lost: int, failpoints: Failpoints) -> None:
+    Once `pause` has ended, a write that fails raises instead.
+    """
+
+    def __init__(
+        self, store: LeaseStore, *, max_worker_lost: int, failpoints: Failpoints, pause: Pause, retry_seconds: float
+    ) -> None:
         self._store = store
         self._max_worker_lost = max_worker_lost
         self._failpoints = failpoints
+        self._pause = pause
+        self._retry_seconds = retry_seconds
+        self._failing = False
+
+    async def grant(self, lease: Lease) -> bool:
+        """Make a lease durable. False if its task was stopped or is gone."""
+        try:
+            await self._until_taken("dispatch.before_grant", lambda: self._store.grant(lease))
+        except StaleLease as error:
+            log.info("a lease was refused: %s", error)
+            return False
+        self._failpoints.hit("dispatch.after_grant")
+        return True
 
     async def store_outcomes(self, subtask: Subtask, flush: Flush) -> bool:
-        """Make outcomes durable and take them off `subtask.open`. False if the lease did not hold them any more."""
-        self._failpoints.hit("dispatch.before_outcomes")
+        """Make outcomes durable and take them off `subtask.open`. False if the lease does not hold them.
+
+        Called before the grant has returned, since the store takes both in this order; only when the grant had to be
+        tried again can it come after the outcomes, which are then tried again too.
+        """
+        grant_was_known = subtask.granted.done()
         try:
-            await self._until_taken(lambda: self._store.record_outcomes(subtask.lease, flush))
-        except StaleLease:
-            log.info("outcomes under a stale lease of %s dropped", subtask.task.name)
+            await self._until_taken(
+                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush)
+            )
+        except StaleLease as error:
+            if not grant_was_known and await subtask.granted:
+                return await self.store_outcomes(subtask, flush)
+            log.info("outcomes were refused: %s", error)
             return False
         self._failpoints.hit("dispatch.after_outcomes")
         subtask.open = rg.subtract(subtask.open, rg.normalize(flush.ranges))
         return True
 
-    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = ()) -> None:
+    async def release(self, release: Release) -> None:
         """End a lease; its open indexes are pending again."""
-        self._failpoints.hit("dispatch.before_release")
-        await self._until_taken(lambda: self._store.release(lease, begun, unreaped))
+        await self._until_taken(
+            "dispatch.before_release",
+            lambda: self._store.release(release.lease, release.begun, release.unreaped),
+        )
 
     async def settle(self, subtask: Subtask, loss: Loss) -> dict[int, Attempts]:
         """After a loss: write the outcome of the running record if it has one, and return what began.
@@ -92,10 +121,28 @@ class Settler:
             end_us=loss.ended_us,
         )
 
-    async def _until_taken(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _until_taken(self, point: str, write: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await write()
-            except (ResourceExhausted, Unavailable) as error:
-                log.warning("the store cannot take a write, trying again: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+                self._failpoints.hit(point)
+                result = await write()
+            except StaleLease:
+                raise
+            except Exception as error:
+                if self._pause.ended:
+                    raise
+                self._note(error)
+            else:
+                self._note(None)
+                return result
+            await self._pause(self._retry_seconds)
+
+    def _note(self, error: Exception | None) -> None:
+        """Log what changes, not every try."""
+        if error is not None and not isinstance(error, ResourceExhausted | Unavailable | Injected):
+            log.error("a write failed and is tried again", exc_info=error)
+        elif error is not None and not self._failing:
+            log.warning("the store cannot take a write, trying again until it can: %s", error)
+        elif error is None and self._failing:
+            log.warning("the store takes writes again")
+        self._failing = error is not None

@@ -1,6 +1,6 @@
 """What does one slot do? It holds one worker, feeds it subtasks, and tells dispatch what became of them.
 
-EMPTY ──start──▶ STARTING ──loaded──▶ READY ──kill──▶ ENDING ──reaped──▶ EMPTY (or RETIRED: not reaped)
+EMPTY ──start──▶ STARTING ──loaded──▶ READY ──kill, crash──▶ ENDING ──reaped──▶ EMPTY (or RETIRED: not reaped)
 """
 
 from __future__ import annotations
@@ -9,19 +9,33 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from batchyard_server.dispatch.protocols import Cause, Loss, Reports, Subtask
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Progress
-from batchyard_server.execution.worker import Exit, Worker
+from batchyard_server.execution.handlers import HandlerBook
+from batchyard_server.execution.worker import Callbacks, Exit, Worker
 from batchyard_server.model.clock import Clock
+from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 ROOM_NS = 30_000_000  # work that may lie ready at a worker: hides the round trip, costs little when it is taken back
 MOST_IN_FLIGHT = 16
-RESERVATION_NS = 250_000_000  # how long another handler's claim on this slot holds without being renewed
 STALLED_NS = 100_000_000  # a record that runs longer than this gives back what waits behind it
+LOAD_NS = 300_000_000_000  # to load a handler; models are large
+STRAYS_NS = 500_000_000  # an idle worker is looked at after this long for processes that its records left
+BUSY_STRAYS_NS = 5_000_000_000  # one that is never idle pauses for this look as often
+PATIENCE_NS = 1_000_000_000  # for a worker to say whether it had begun a subtask that is to be killed
+
+
+class Launch(Protocol):
+    """What starts workers: `Launcher`."""
+
+    def start(self, spec: HandlerSpec, callbacks: Callbacks) -> Worker:
+        """Start a worker of this handler. Raises OSError."""
+        ...
 
 
 class Phase(enum.Enum):
@@ -35,33 +49,50 @@ class Phase(enum.Enum):
 
 
 class LocalSlot:
-    """One worker at a time, of one handler at a time. Implements `dispatch.protocols.Slot`."""
+    """One worker at a time, of one handler at a time. Implements `dispatch.protocols.Slot`.
 
-    def __init__(self, number: int, reports: Reports, clock: Clock) -> None:
+    Args:
+        number: counts the slots of an executor, from 0.
+        gone: called when a worker has ended, after its subtasks were reported.
+
+    Attributes:
+        handler: of the present worker, "" without one.
+        next_handler: the handler for which the present worker was, or is, let go.
+        since_ns: when the present worker was started, then when it had loaded its handler.
+        idle_since_ns: when it ran out of subtasks last.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        reports: Reports,
+        gone: Callable[[], None],
+        handlers: HandlerBook,
+        launcher: Launch,
+        clock: Clock,
+    ) -> None:
         self._number = number
         self._reports = reports
+        self._gone = gone
+        self._handlers = handlers
+        self._launcher = launcher
         self._clock = clock
         self.phase = Phase.EMPTY
-        self.handler = ""
-        self.next_handler = ""  # another handler waits for this slot: nothing more for the present one
-        self._claimed_ns = 0
-        self.inspected = False  # whether this idle worker was looked at for processes that handlers left
-        self.since_ns = 0  # when the present worker became ready
-        self.idle_since_ns = 0
+        self.handler = self.next_handler = ""
+        self.since_ns = self.idle_since_ns = self._inspected_ns = 0
         self._worker: Worker | None = None
-        self._in_flight: dict[int, Subtask] = {}
-        self._unsent: list[tuple[int, Subtask]] = []
-        self._dropping: dict[int, bool] = {}  # subtasks that we asked back: number -> kill if touched
-        self._reserved = 0
-        self._work_ns = 0
-        self._unknown = 0
+        self._in_flight: dict[int, Subtask] = {}  # by number, in the order in which the worker runs them
+        self._asked_back: dict[int, int] = {}  # number → when it is killed if there is no answer, 0 = never
+        self._reserved = self._work_ns = self._unknown = 0
         self._numbers = 0
-        self._acked = 0
-        self._committed: set[int] = set()
+        self._flushes = self._acked = 0  # of the present worker: received; durable without a gap
+        self._durable: set[int] = set()  # flushes beyond `_acked`
         self._cause = Cause.CRASH
         self._timed_out: Progress | None = None
+        self._stalled = False
 
-    # -- what the executor decides by ---------------------------------------------------------------------------
+    # -- what the executor decides by -----------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -74,37 +105,35 @@ class LocalSlot:
         return len(self._in_flight) + self._reserved
 
     @property
-    def worker(self) -> Worker | None:
-        """The present worker."""
-        return self._worker
+    def holder(self) -> str:
+        """The handler that this slot serves, or will serve next; "" for none."""
+        return self.next_handler or self.handler
+
+    @property
+    def is_inspected(self) -> bool:
+        """Whether its worker has been idle long enough to be looked at for strays."""
+        return self._inspected_ns >= self.idle_since_ns
 
     def has_room(self, estimate_ns: int | None) -> bool:
         """Whether one more subtask may be sent: always to an idle worker, else only work known to be short."""
-        if self.phase not in (Phase.STARTING, Phase.READY) or self._is_claimed():
+        if self.phase not in (Phase.STARTING, Phase.READY):
             return False
         if self.load == 0:
             return True
-        if estimate_ns is None or self._unknown or self.load >= MOST_IN_FLIGHT:
+        if estimate_ns is None or self._unknown or self._stalled or self.load >= MOST_IN_FLIGHT:
             return False
-        return self._work_ns < ROOM_NS
+        return self._work_ns < ROOM_NS and self._clock.monotonic_ns() - self._inspected_ns < BUSY_STRAYS_NS
 
-    def claim(self, handler: str) -> None:
-        """Another handler waits for this slot; to be renewed as long as it does."""
-        self.next_handler, self._claimed_ns = handler, self._clock.monotonic_ns()
+    def running(self) -> tuple[Subtask, int] | None:
+        """The record whose handler runs now."""
+        if self._worker is None or not self._in_flight:
+            return None
+        progress = self._worker.progress()
+        subtask = self._in_flight.get(progress.number)
+        index = None if subtask is None else progress.begun(subtask.lease.ranges)[0]
+        return None if subtask is None or index is None else (subtask, index)
 
-    def _is_claimed(self) -> bool:
-        if self.next_handler and self._clock.monotonic_ns() - self._claimed_ns > RESERVATION_NS:
-            self.next_handler = ""
-        return bool(self.next_handler)
-
-    def inspect(self) -> None:
-        """Exchange an idle worker if handlers left processes behind in it."""
-        self.inspected = True
-        if self._worker is not None and self._worker.has_strays():
-            log.warning("%s: a record of %s left processes behind; they are killed", self.name, self.handler)
-            self.kill(Cause.KILLED)
-
-    # -- Slot ---------------------------------------------------------------------------------------------------
+    # -- Slot -----------------------------------------------------------------------------------------------------
 
     def reserve(self, estimate_ns: int | None) -> None:
         """See Slot.reserve."""
@@ -120,17 +149,12 @@ class LocalSlot:
     def run(self, subtask: Subtask) -> None:
         """See Slot.run."""
         self._reserved -= 1
-        self.inspected = False
         self._numbers += 1
-        number = self._numbers
-        self._in_flight[number] = subtask
-        if self.phase is Phase.READY and self._worker is not None:
-            self._worker.send(messages.run(number, subtask))
-        elif self.phase is Phase.STARTING:
-            self._unsent.append((number, subtask))
-        else:  # the worker died while the subtask was prepared
-            self._forget(number)
-            self._reports.returned(subtask)
+        self._in_flight[self._numbers] = subtask
+        if self.phase is Phase.READY and self.handler == subtask.task.handler:
+            self._send(messages.run(self._numbers, subtask))
+        elif self.phase is not Phase.STARTING or self.handler != subtask.task.handler:
+            self._return(self._numbers)  # while it was prepared its worker has ended, perhaps another one has come
 
     def _count(self, estimate_ns: int | None, sign: int) -> None:
         if estimate_ns is None:
@@ -140,20 +164,42 @@ class LocalSlot:
 
     def _forget(self, number: int) -> Subtask:
         subtask = self._in_flight.pop(number)
-        self._dropping.pop(number, None)
+        self._asked_back.pop(number, None)
         self._count(subtask.estimate_ns, -1)
         return subtask
 
-    # -- life of the worker -------------------------------------------------------------------------------------
+    def _return(self, number: int) -> None:
+        self._reports.returned(self._forget(number))
+        self._settle_down()
 
-    def start(
-        self, handler: str, make: Callable[[Callable[[worker_pb2.FromWorker], None], Callable[[Exit], None]], Worker]
-    ) -> None:
-        """Start a worker of this handler in the empty slot."""
+    def _send(self, frame: bytes) -> None:
+        if self._worker is not None:
+            self._worker.send(frame)
+
+    def _settle_down(self) -> None:
+        """Something has ended here: perhaps there is room for more."""
+        if self.load == 0:
+            self.idle_since_ns = self._clock.monotonic_ns()
+            if self.idle_since_ns - self._inspected_ns >= BUSY_STRAYS_NS:
+                self._inspect()
+        self._reports.capacity()
+
+    # -- life of the worker ---------------------------------------------------------------------------------------
+
+    def start(self, handler: str) -> bool:
+        """Start a worker of this handler in the empty slot; whether that worked."""
+        callbacks = Callbacks(message=self._on_message, closed=self._on_closed, exited=self._on_exit)
+        try:
+            self._worker = self._launcher.start(self._handlers.spec(handler), callbacks)
+        except OSError as error:
+            self._handlers.failed(handler, f"no worker can be started: {error}")
+            return False
         self.phase, self.handler, self.next_handler = Phase.STARTING, handler, ""
-        self._cause, self._timed_out, self._acked = Cause.CRASH, None, 0
-        self._committed.clear()
-        self._worker = make(self._on_message, self._on_exit)
+        self.since_ns = self.idle_since_ns = self._inspected_ns = self._clock.monotonic_ns()
+        self._flushes = self._acked = 0
+        self._durable.clear()
+        self._cause, self._timed_out, self._stalled = Cause.CRASH, None, False
+        return True
 
     def kill(self, cause: Cause) -> None:
         """End the worker and everything it started; what it had is reported lost with this cause."""
@@ -161,52 +207,76 @@ class LocalSlot:
             self.phase, self._cause = Phase.ENDING, cause
             self._worker.kill()
 
+    def exchange(self, handler: str) -> None:
+        """Let the idle worker go for one of another handler."""
+        self.next_handler = handler
+        self.kill(Cause.KILLED)
+
     def withdraw(self, subtask: Subtask, *, kill: bool) -> None:
         """See Executor.withdraw."""
         number = next((n for n, each in self._in_flight.items() if each is subtask), None)
-        if number is None or self.phase is Phase.ENDING:
+        if number is None or self._worker is None or self.phase is Phase.ENDING:
             return
-        if any(number == waiting for waiting, _ in self._unsent):
-            self._unsent = [each for each in self._unsent if each[0] != number]
-            self._forget(number)
-            self._reports.returned(subtask)
-        elif self._worker is not None and number not in self._dropping:
-            if kill and self._worker.progress().number == number:
+        if self.phase is Phase.STARTING:
+            self._return(number)
+        elif kill and self._worker.progress().number == number:
+            self.kill(Cause.KILLED)
+        else:
+            self._ask_back(number, self._clock.monotonic_ns() + PATIENCE_NS if kill else 0)
+
+    def _ask_back(self, number: int, kill_ns: int) -> None:
+        if number not in self._asked_back:
+            self._send(messages.drop(number))
+        self._asked_back[number] = kill_ns or self._asked_back.get(number, 0)
+
+    # -- the clock ------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> bool:
+        """Look at the clock; whether it has to be looked at again soon."""
+        if self.phase is Phase.STARTING:
+            if now_ns - self.since_ns > LOAD_NS:
+                self._handlers.failed(self.handler, f"it was not loaded within {LOAD_NS // 10**9} s")
                 self.kill(Cause.KILLED)
-            else:
-                self._dropping[number] = kill
-                self._worker.send(messages.drop(number))
-        elif kill:
-            self._dropping[number] = True
+            return True
+        if self.phase is not Phase.READY:
+            return False
+        if self._in_flight:
+            self._tick_running(now_ns)
+        elif not self._reserved:
+            if not self.is_inspected and now_ns - self.idle_since_ns >= STRAYS_NS:
+                self._inspect()
+                self._reports.capacity()
+            return not self.is_inspected
+        return True
 
-    def running(self) -> tuple[Subtask, int] | None:
-        """The record whose handler runs now."""
-        if self._worker is None or not self._in_flight:
-            return None
+    def _tick_running(self, now_ns: int) -> None:
+        """Kill a record that passed its time, take back what waits behind a slow one."""
+        assert self._worker is not None
         progress = self._worker.progress()
         subtask = self._in_flight.get(progress.number)
-        return None if subtask is None or progress.index < 0 else (subtask, progress.index)
+        if subtask is not None and progress.begun(subtask.lease.ranges)[0] is not None:
+            ran_ns = now_ns - progress.start_ns
+            limit_ns = subtask.task.record_timeout_us * 1000
+            if limit_ns and ran_ns > limit_ns and self._worker.progress() == progress:
+                self._timed_out = progress
+                self.kill(Cause.TIMEOUT)
+                return
+            if ran_ns > STALLED_NS:
+                self._stalled = True
+                for number in self._in_flight:
+                    if number != progress.number:
+                        self._ask_back(number, 0)
+        if any(kill_ns and now_ns > kill_ns for kill_ns in self._asked_back.values()):
+            self.kill(Cause.KILLED)
 
-    def tick(self, now_ns: int) -> None:
-        """Look at the clock: kill a record that passed its time, take back what waits behind a slow one."""
-        if self._worker is None or self.phase is not Phase.READY:
-            return
-        progress = self._worker.progress()
-        subtask = self._in_flight.get(progress.number)
-        if subtask is None or progress.index < 0:
-            return
-        ran_ns = now_ns - progress.start_ns
-        limit_ns = subtask.task.record_timeout_us * 1000
-        if limit_ns and ran_ns > limit_ns and self._worker.progress() == progress:
-            self._timed_out = progress
-            self.kill(Cause.TIMEOUT)
-        elif ran_ns > STALLED_NS and len(self._in_flight) > 1:
-            for number in list(self._in_flight):
-                if number != progress.number and number not in self._dropping:
-                    self._dropping[number] = False
-                    self._worker.send(messages.drop(number))
+    def _inspect(self) -> None:
+        """Exchange an idle worker if its records left processes behind."""
+        self._inspected_ns = self._clock.monotonic_ns()
+        if self.phase is Phase.READY and self._worker is not None and self._worker.has_strays():
+            log.warning("%s: a record of %s left processes behind; they are killed", self.name, self.handler)
+            self.kill(Cause.KILLED)
 
-    # -- what the worker says -----------------------------------------------------------------------------------
+    # -- what the worker says -------------------------------------------------------------------------------------
 
     def _on_message(self, message: worker_pb2.FromWorker) -> None:
         kind = message.WhichOneof("kind")
@@ -214,113 +284,103 @@ class LocalSlot:
             self._on_outcomes(message.outcomes)
         elif kind == "dropped":
             self._on_dropped(message.dropped.lease, message.dropped.untouched)
-        elif kind == "loaded" and self._worker is not None:
+        elif kind == "loaded":
             self._on_loaded(message.loaded.error)
 
     def _on_loaded(self, error: str) -> None:
-        assert self._worker is not None
-        self._worker.on_loaded(error)
+        if self.phase is not Phase.STARTING or self._worker is None:
+            return
         if error:
+            self._handlers.failed(self.handler, error)
             self.kill(Cause.KILLED)
             return
+        self._handlers.loaded(self.handler)
+        self._worker.loaded()
         self.phase = Phase.READY
-        self.since_ns = self.idle_since_ns = self._clock.monotonic_ns()
-        unsent, self._unsent = self._unsent, []
-        for number, subtask in unsent:
-            self._worker.send(messages.run(number, subtask))
+        self.since_ns = self.idle_since_ns = self._inspected_ns = self._clock.monotonic_ns()
+        for number, subtask in self._in_flight.items():
+            self._send(messages.run(number, subtask))
         self._reports.capacity()
 
     def _on_outcomes(self, outcomes: worker_pb2.Outcomes) -> None:
+        self._flushes = outcomes.flush
+        self._stalled = False
+        ack = partial(self._ack, self._worker, outcomes.flush)
         subtask = self._in_flight.get(outcomes.lease)
-        if subtask is None:
+        if subtask is None:  # cannot be; but should it, the worker must not wait for ever
+            log.error("%s: outcomes of a subtask that it does not have", self.name)
+            ack()
             return
         if outcomes.last:
             self._forget(outcomes.lease)
-        self._reports.outcomes(
-            subtask,
-            messages.flush(outcomes),
-            last=outcomes.last,
-            work_ns=outcomes.work_nanos,
-            ack=partial(self._ack, self._worker, outcomes.flush),
-        )
+        flush, work_ns = messages.flush(outcomes), outcomes.work_nanos
+        self._reports.outcomes(subtask, flush, last=outcomes.last, work_ns=work_ns, ack=ack)
         if outcomes.last:
             self._settle_down()
 
     def _ack(self, worker: Worker | None, flush: int) -> None:
+        """A flush is durable. Acks say "everything up to", so one that overtook another waits for it."""
         if worker is None or worker is not self._worker:
             return
-        self._committed.add(flush)
-        acked = self._acked
-        while acked + 1 in self._committed:
-            acked += 1
-            self._committed.discard(acked)
-        if acked != self._acked:
-            self._acked = acked
-            worker.send(messages.ack(acked))
+        self._durable.add(flush)
+        before = self._acked
+        while self._acked + 1 in self._durable:
+            self._acked += 1
+            self._durable.discard(self._acked)
+        if self._acked != before:
+            worker.send(messages.ack(self._acked))
 
     def _on_dropped(self, number: int, untouched: bool) -> None:
-        kill = self._dropping.pop(number, False)
-        if number not in self._in_flight:
-            return
-        if untouched:
-            self._reports.returned(self._forget(number))
-            self._settle_down()
-        elif kill:
-            self.kill(Cause.KILLED)
+        kill = self._asked_back.pop(number, 0)
+        if number in self._in_flight:
+            if untouched:
+                self._return(number)
+            elif kill:
+                self.kill(Cause.KILLED)
 
-    def _settle_down(self) -> None:
-        if self.load == 0:
-            self.idle_since_ns = self._clock.monotonic_ns()
-        self._reports.capacity()
+    def _on_closed(self) -> None:
+        """The worker has ended by itself; what it started is being killed."""
+        if self.phase is Phase.READY:
+            self.phase = Phase.ENDING
 
     def _on_exit(self, end: Exit) -> None:
         """The worker and everything it started is gone."""
-        worker, self._worker = self._worker, None
-        assert worker is not None
-        progress, cause = end.progress, self._cause
-        if self.phase is Phase.STARTING:
-            worker.on_loaded(f"its worker ended by {end.exit} while loading")
-        self.phase = Phase.RETIRED if end.unreaped else Phase.EMPTY
+        self._worker = None
+        if self._cause is Cause.CRASH:
+            self._note_crash(end)
         if end.unreaped:
             log.error("%s: processes %s could not be ended; the slot is not used again", self.name, end.unreaped)
-        elif cause is Cause.CRASH and self._in_flight:
-            log.warning("%s: the worker of %s ended by %s", self.name, self.handler, end.exit)
-        unsent = {number for number, _ in self._unsent}
-        self._unsent.clear()
+        self.phase = Phase.RETIRED if end.unreaped else Phase.EMPTY
+        self.handler = ""
         for number in list(self._in_flight):
             subtask = self._forget(number)
-            if number in unsent or number > progress.number or progress.number == 0:
-                loss = self._loss(end, cause, None, 0)
-            elif number == progress.number:
-                index, begun_to = _begun(progress)
-                loss = self._loss(end, self._cause_under(progress), index, begun_to)
-            else:  # ran to its end; its last flush may not have left the worker
-                loss = self._loss(end, Cause.KILLED, None, subtask.count)
-            self._reports.lost(subtask, loss)
-        self._dropping.clear()
+            self._reports.lost(subtask, self._loss(end, number, subtask))
+        self._gone()
         self._reports.capacity()
 
-    def _cause_under(self, progress: Progress) -> Cause:
-        slow = self._timed_out
-        if slow is not None and (slow.number, slow.index) != (progress.number, progress.index):
-            return Cause.KILLED  # the record that was too slow ended while we were killing
-        return self._cause
+    def _note_crash(self, end: Exit) -> None:
+        """Tell people; and pause with a handler that crashes before any record could be blamed."""
+        if self.phase is Phase.STARTING:
+            self._handlers.failed(self.handler, f"its worker ended by {end.exit} while loading it")
+        elif self._in_flight and not self._flushes and end.progress.index < 0 and not end.progress.finished:
+            self._handlers.failed(self.handler, f"its worker ended by {end.exit} before its first record")
+        else:
+            log.warning("%s: the worker of %s ended by %s", self.name, self.handler, end.exit)
 
-    def _loss(self, end: Exit, cause: Cause, index: int | None, begun_to: int) -> Loss:
-        now_us, now_ns = self._clock.now_us(), self._clock.monotonic_ns()
+    def _loss(self, end: Exit, number: int, subtask: Subtask) -> Loss:
+        cause, index, begun_to = self._cause, None, 0
+        if number == end.progress.number:
+            index, begun_to = end.progress.begun(subtask.lease.ranges)
+            slow = self._timed_out
+            if slow is not None and (slow.number, slow.index) != (number, index):
+                cause = Cause.KILLED  # the record that was too slow ended while it was being killed
+        now_us, ran_ns = self._clock.now_us(), self._clock.monotonic_ns() - end.progress.start_ns
         return Loss(
             cause=cause,
             index=index,
             begun_to=begun_to,
-            started_us=now_us - max(now_ns - end.progress.start_ns, 0) // 1000,
+            started_us=now_us - max(ran_ns, 0) // 1000,
             ended_us=now_us,
             exit=end.exit,
             unreaped=end.unreaped,
         )
-
-
-def _begun(progress: Progress) -> tuple[int | None, int]:
-    """The running index of the subtask and how many of its records had begun."""
-    if progress.index < 0:
-        return None, progress.finished
-    return progress.index, progress.finished + 1

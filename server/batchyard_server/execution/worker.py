@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-import os
+import pathlib
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
@@ -20,6 +21,7 @@ from batchyard_worker.v1 import worker_pb2
 log = logging.getLogger(__name__)
 SOCKET_BYTES = 1 << 20
 REAP_SECONDS = 10.0  # after SIGKILL; a process that is still there then is stuck in the kernel
+REPORT_SECONDS = 1.0  # for the supervisor to say which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +35,44 @@ class Exit:
 
 @dataclass(slots=True, kw_only=True)
 class Callbacks:
-    """Where a worker's events go; called on the loop. `exited` comes once, last, after every message."""
+    """Where a worker's events go; called on the loop.
+
+    Attributes:
+        message: the worker said something.
+        closed: it will say nothing more; its end is being handled.
+        exited: it is gone, or given up. Comes once, after everything else.
+    """
 
     message: Callable[[worker_pb2.FromWorker], None]
-    loaded: Callable[[str], None]
+    closed: Callable[[], None]
     exited: Callable[[Exit], None]
 
 
 class Fds(NamedTuple):
-    """What a supervisor and its worker inherit: control and status pipe, the worker's socket, the progress cell."""
+    """What a supervisor and its worker inherit: the supervisor's socket, the worker's, the progress cell."""
 
     control: int
-    status: int
     socket: int
     cell: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How to start a worker.
+
+    Attributes:
+        argv: the supervisor's command.
+        env: its environment, and the worker's.
+        first: the Load frame.
+        grace_seconds: between SIGTERM and SIGKILL.
+        sweep: kills what is left of this worker when its supervisor was killed; slow, for a thread.
+    """
+
+    argv: Callable[[Fds], list[str]]
+    env: dict[str, str]
+    first: bytes
+    grace_seconds: float
+    sweep: Callable[[], object]
 
 
 class _Socket(asyncio.Protocol):
@@ -64,58 +90,56 @@ class _Socket(asyncio.Protocol):
 
 
 class Worker:
-    """One worker under its supervisor. Made by `Launcher`; alive until `callbacks.exited`."""
+    """One worker under its supervisor; alive until `callbacks.exited`.
 
-    def __init__(
-        self,
-        *,
-        argv: Callable[[Fds], list[str]],
-        env: dict[str, str],
-        first: bytes,
-        grace_seconds: float,
-        callbacks: Callbacks,
-    ) -> None:
-        """Start it. `argv` gives the supervisor's command; `first` is the Load frame."""
+    Raises:
+        OSError: It could not be started.
+    """
+
+    def __init__(self, command: Command, callbacks: Callbacks) -> None:
         self.callbacks = callbacks
-        self._grace = grace_seconds
+        self._command = command
         self._loop = asyncio.get_running_loop()
         self._cell = Cell()
-        self._unsent: list[bytes] = [first]
+        self._unsent: list[bytes] = [command.first]
         self._transport: asyncio.Transport | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._report = b""
-        self._closed = self._reaped = self._done = False
-        self._unreaped: tuple[int, ...] = ()
-        ours, theirs = socket.socketpair()
-        control, self._control = os.pipe()
-        self._status, status = os.pipe()
-        for sock in (ours, theirs):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-        fds = Fds(control, status, theirs.fileno(), self._cell.fd)
-        try:
-            self._process = subprocess.Popen(
-                argv(fds),
-                env=env,
+        self._killing = self._closed = self._reaped = self._done = False
+        self._at_load: set[int] = set()
+        self._process = self._start()
+        self._loop.add_reader(self._control.fileno(), self._on_report)
+        self._connecting = self._loop.create_task(self._connect())
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            ours.callback(self._cell.close)
+            self._socket, sock = socket.socketpair()
+            self._control, control = socket.socketpair()
+            for kept, given in ((self._socket, sock), (self._control, control)):
+                ours.enter_context(kept)
+                theirs.enter_context(given)
+                kept.setblocking(False)
+            for each in (self._socket, sock):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+            fds = Fds(control.fileno(), sock.fileno(), self._cell.fd)
+            process = subprocess.Popen(  # noqa: S603 - the operator's own command
+                self._command.argv(fds),
+                env=self._command.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=fds,
                 start_new_session=True,
             )
-        finally:
-            theirs.close()
-            os.close(control)
-            os.close(status)
-        os.set_blocking(self._status, False)
-        ours.setblocking(False)
-        self._loop.add_reader(self._status, self._on_status)
-        self._connecting = self._loop.create_task(self._connect(ours))
+            ours.pop_all()
+            return process
 
-    async def _connect(self, sock: socket.socket) -> None:
-        transport, _ = await self._loop.create_unix_connection(lambda: _Socket(self), sock=sock)
-        self._transport = cast(asyncio.Transport, transport)
+    async def _connect(self) -> None:
+        transport, _ = await self._loop.create_unix_connection(lambda: _Socket(self), sock=self._socket)
+        self._transport = transport
         unsent, self._unsent = self._unsent, []
         for data in unsent:
-            self._transport.write(data)
+            transport.write(data)
 
     @property
     def pid(self) -> int:
@@ -133,95 +157,138 @@ class Worker:
         """What the worker runs now."""
         return self._cell.read()
 
-    def on_loaded(self, error: str) -> None:
-        """The handler was loaded, or was not."""
-        self.callbacks.loaded(error)
-
     def kill(self) -> None:
         """The kill ladder: SIGTERM to everything, after the grace SIGKILL, then give up after the reap bound."""
-        self._say(b"T")
-        self._timers.append(self._loop.call_later(self._grace, self._say, b"K"))
-        self._timers.append(self._loop.call_later(self._grace + REAP_SECONDS, self._give_up))
+        if not self._done and not self._killing:
+            self._say(b"T")
+            self._kill_later()
 
-    def has_strays(self) -> bool:
-        """Whether processes other than the worker live under the supervisor."""
-        workers = _children(self.pid)
-        return len(workers) > 1 or any(_children(pid) for pid in workers)
+    def _kill_later(self) -> None:
+        self._killing = True
+        grace = self._command.grace_seconds
+        self._timers.append(self._loop.call_later(grace, self._say, b"K"))
+        self._timers.append(self._loop.call_later(grace + REAP_SECONDS + REPORT_SECONDS, self._give_up))
 
     def _say(self, byte: bytes) -> None:
-        try:
-            os.write(self._control, byte)
-        except OSError:
-            pass  # the supervisor is gone; its end is being handled
+        with contextlib.suppress(OSError):  # the supervisor is gone; its end is being handled
+            self._control.send(byte)
 
-    # -- the end ------------------------------------------------------------------------------------------------
+    def loaded(self) -> None:
+        """Note which processes there are before the first record: those that the handler itself needs."""
+        self._at_load = set(_descendants(self.pid))
 
-    def _on_status(self) -> None:
-        data = os.read(self._status, 65536)
-        if data:
-            self._report += data
-            return
-        self._loop.remove_reader(self._status)
-        self._process.wait()  # it closed its end by exiting
-        self._reaped = True
-        self._finish_if_done()
+    def has_strays(self) -> bool:
+        """Whether processes live under the supervisor that were not there when the handler had been loaded."""
+        return not self._at_load.issuperset(_descendants(self.pid))
+
+    # -- the end --------------------------------------------------------------------------------------------------
 
     def socket_closed(self) -> None:
         """Everything that the worker sent has been received."""
         self._closed = True
-        if not self._reaped and not self._timers:
-            self.kill()  # by itself: what it started must go too
-        self._finish_if_done()
+        if self._done:
+            return
+        self.callbacks.closed()
+        if not self._reaped and not self._killing:
+            self._kill_later()  # its supervisor takes what it started along, unless it closed the socket and lives on
+        self._finish_if_ended()
+
+    def _on_report(self) -> None:
+        try:
+            data = self._control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._report += data
+            return
+        self._loop.remove_reader(self._control.fileno())
+        self._await_supervisor()
+
+    def _await_supervisor(self) -> None:
+        """It closed its end by exiting; a moment later it can be reaped."""
+        if self._done:
+            return
+        if self._process.poll() is None:
+            self._timers.append(self._loop.call_later(0.005, self._await_supervisor))
+        elif self._report:
+            self._on_reaped()
+        else:
+            log.error("a supervisor was killed (%d); what it watched over is killed too", self._process.returncode)
+            sweeping = self._loop.run_in_executor(None, self._command.sweep)
+            sweeping.add_done_callback(lambda _: self._on_reaped())
+
+    def _on_reaped(self) -> None:
+        self._reaped = True
+        if not self._closed and not self._killing:
+            self._kill_later()
+        self._finish_if_ended()
+
+    def _finish_if_ended(self) -> None:
+        if self._closed and self._reaped and not self._done:
+            self._end()
 
     def _give_up(self) -> None:
-        if not self._done:
-            self._unreaped = tuple(_descendants(self.pid))
-            self._finish()
+        if self._reaped:
+            log.error("somebody holds the socket of a worker that is gone")
+            self._end()
+        elif not self._done:
+            self._finish("nothing, not even SIGKILL", (self.pid, *_descendants(self.pid)))
 
-    def _finish_if_done(self) -> None:
-        if self._closed and self._reaped and not self._done:
-            self._finish()
+    def _end(self) -> None:
+        report = json.loads(self._report) if self._report else {}
+        self._finish(_describe(report, self._process.returncode), tuple(report.get("survivors", ())))
 
-    def _finish(self) -> None:
+    def _finish(self, how: str, unreaped: tuple[int, ...]) -> None:
         self._done = True
         for timer in self._timers:
             timer.cancel()
-        if not self._reaped:
-            self._loop.remove_reader(self._status)
-        os.close(self._control)
-        os.close(self._status)
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+        self._connecting.cancel()
         if self._transport is not None:
             self._transport.abort()
+        else:
+            self._socket.close()
         progress = self.progress()
         self._cell.close()
-        self.callbacks.exited(Exit(exit=self._describe(), progress=progress, unreaped=self._unreaped))
+        self.callbacks.exited(Exit(exit=how, progress=progress, unreaped=unreaped))
 
-    def _describe(self) -> str:
-        for line in self._report.splitlines():
-            report = json.loads(line)
-            self._unreaped = self._unreaped or tuple(report.get("survivors") or ())
-            number = report.get("signal")
-            if number:
-                return f"signal {number} ({signal.Signals(number).name})"
-            if report.get("exit") is not None:
-                return f"exit code {report['exit']}"
-        return f"the end of its supervisor ({self._process.returncode})"
+
+def _describe(report: dict[str, Any], returncode: int) -> str:
+    """How a worker ended, for people."""
+    if report.get("error"):
+        return f"not starting: {report['error']}"
+    number = report.get("signal")
+    if number:
+        names = {each.value: each.name for each in signal.Signals}
+        return f"signal {number} ({names.get(number, 'real-time')})"
+    if report.get("exit") is not None:
+        return f"exit code {report['exit']}"
+    return f"the end of its supervisor ({returncode})"
 
 
 def _children(pid: int) -> list[int]:
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        found: list[int] = []
-        for thread in threads:
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += [int(each) for each in file.read().split()]
-        return found
-    except OSError:
-        return []
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            found += [int(each) for each in (thread / "children").read_text().split()]
+    return found
 
 
 def _descendants(pid: int) -> list[int]:
-    found = [pid] if os.path.exists(f"/proc/{pid}") else []
+    """Living processes below this one; reads only what belongs to them, for /proc may be large."""
+    found: list[int] = []
     for child in _children(pid):
-        found += _descendants(child)
+        if _is_alive(child):
+            found += [child, *_descendants(child)]
     return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b") ")[2][:1] not in (b"Z", b"X")
