@@ -9,15 +9,18 @@ and the second read is needed only if something was committed during the first.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from batchyard_server.codec import task_bytes
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
-from batchyard_server.model.errors import NotFound
+from batchyard_server.model.errors import BatchyardError, NotFound
 from batchyard_server.model.names import OPERATION_TYPE, OperationName
 from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.protocols import Change, TaskEvent
+
+_log = logging.getLogger(__name__)
 
 
 class _Entry:
@@ -131,6 +134,8 @@ class Waits:
         try:
             failures = await self._deps.store.failures(entry.task.key, entry.operation.generation)
             entry.result = task_bytes.operation(_done(entry), entry.task, failures=failures)
+        except BatchyardError as error:  # each waiter reads for itself, and is told if that fails too
+            _log.warning("cannot read the failures of %s: %s", entry.task.name, error)
         finally:
             entry.wake()
 
