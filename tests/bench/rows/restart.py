@@ -27,7 +27,7 @@ def _scan_ms(log: Path, since: int) -> float:
         for line in lines:
             if found := SCAN.search(line):
                 return float(found.group(1))
-    raise RowError("the server's log says nothing of its recovery")
+    raise RowError("the server's log has no line of its recovery (`recovered …`, with the milliseconds it took)")
 
 
 def _counts(server: Server, task: str) -> tuple[int, int]:
