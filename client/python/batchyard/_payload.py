@@ -101,12 +101,16 @@ def load_json(text: str) -> Any:
     Raises:
         ValueError: not JSON.
     """
-    if orjson is None or (_TWO_DIGITS(text[::9]) and _LONG_INTEGER(text)):
-        return json.loads(text)
-    try:
-        return orjson.loads(text)
-    except ValueError:  # lone surrogates, or not JSON at all: the standard library decides
-        return json.loads(text)
+    if orjson is not None and not (_TWO_DIGITS(text[::9]) and _LONG_INTEGER(text)):
+        try:
+            return orjson.loads(text)
+        except ValueError:  # lone surrogates, or not JSON at all: the standard library decides
+            pass
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def is_json(content_type: str) -> bool:

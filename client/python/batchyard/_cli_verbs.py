@@ -1,0 +1,183 @@
+"""What each verb of the command line does; each returns the exit code."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from batchyard import _cli_json, _cli_output, _payload
+from batchyard._errors import BatchyardError
+from batchyard.v1 import payload_pb2, record_pb2
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Generator, Iterator
+
+    from batchyard import BatchTaskInfo, BatchTaskOperation, Client
+
+_T = TypeVar("_T")
+ALL_SUCCEEDED = 0
+SOME_FAILED = 3
+
+
+class InputError(BatchyardError):
+    """The user's own input cannot be used."""
+
+
+def submit(client: Client, args: Namespace) -> int:
+    """Submit a file of JSON lines."""
+    with _opened(args.file) as file:
+        operation = client.batch.run(
+            args.handler,
+            json_lines(file, args.file, args.id_field),
+            parameters=_json_value("--parameters", args.parameters),
+            labels=dict(args.label),
+            display_name=args.display_name,
+            task_id=args.task_id,
+            record_timeout=args.record_timeout,
+            request_id=args.request_id,
+            progress=_cli_output.bar(args.json),
+            timeout=args.timeout,
+        )
+    if args.wait:
+        if not args.json:
+            _cli_output.note(f"task {operation.task_id}")
+        return _wait(operation, args)
+    if args.json:
+        _show(operation.get_task_info(timeout=args.timeout), args)
+    else:
+        _cli_output.write(operation.task_id)
+    return ALL_SUCCEEDED
+
+
+def wait(client: Client, args: Namespace) -> int:
+    """Wait for the end of a task."""
+    return _wait(client.batch.get(args.task, timeout=args.timeout), args)
+
+
+def _wait(operation: BatchTaskOperation, args: Namespace) -> int:
+    args.waiting_for = operation.task_id
+    result = operation.wait(timeout=args.timeout, poll_timeout=args.poll_timeout, progress=_cli_output.bar(args.json))
+    _show(result.info, args)
+    return SOME_FAILED if result.counts.succeeded < result.counts.total else ALL_SUCCEEDED
+
+
+def get(client: Client, args: Namespace) -> int:
+    """Show one task."""
+    _show(client.batch.get_info(args.task, timeout=args.timeout), args)
+    return ALL_SUCCEEDED
+
+
+def list_tasks(client: Client, args: Namespace) -> int:
+    """Show the tasks of the project, newest first."""
+    status = {} if args.status is None else {"status": args.status}
+    infos = _first(client.batch.list_info(timeout=args.timeout, **status), args.limit)
+    if args.json:
+        for info in infos:
+            _show(info, args)
+    else:
+        _cli_output.table(_cli_output.TASK_COLUMNS, map(_cli_output.task_row, infos))
+    return ALL_SUCCEEDED
+
+
+def results(client: Client, args: Namespace) -> int:
+    """Show the records of a task with their outcomes."""
+    operation = client.batch.get(args.task, timeout=args.timeout)
+    view = "full" if args.input else "basic"
+    if args.failed:
+        records = operation.failed(view=view, timeout=args.timeout)
+    else:
+        records = operation.records(order=args.order, view=view, timeout=args.timeout)
+    for record in _first(records, args.limit):
+        if args.json:
+            _cli_output.write(_cli_json.dumps(_cli_json.plain(record.message)))
+        else:
+            _cli_output.write("\t".join(map(str, _cli_output.record_row(record))))
+    return ALL_SUCCEEDED
+
+
+def cancel(client: Client, args: Namespace) -> int:
+    """Stop a task for good."""
+    operation = client.batch.get(args.task, timeout=args.timeout)
+    operation.cancel(timeout=args.timeout)
+    if args.json:
+        _show(operation.get_task_info(timeout=args.timeout), args)
+    return ALL_SUCCEEDED
+
+
+def delete(client: Client, args: Namespace) -> int:
+    """Delete a task with everything it owns."""
+    client.batch.delete(args.task, timeout=args.timeout)
+    return ALL_SUCCEEDED
+
+
+def handlers(client: Client, args: Namespace) -> int:
+    """Show the handlers of the server."""
+    found = client.handlers.list(timeout=args.timeout)
+    if args.json:
+        for handler in found:
+            _cli_output.write(_cli_json.dumps(_cli_json.plain(handler.message)))
+    else:
+        _cli_output.table(_cli_output.HANDLER_COLUMNS, map(_cli_output.handler_row, found))
+    return ALL_SUCCEEDED
+
+
+def _show(info: BatchTaskInfo, args: Namespace) -> None:
+    _cli_output.write(_cli_json.dumps(_cli_json.plain(info.message)) if args.json else _cli_output.task_text(info))
+
+
+def _first(items: Iterator[_T], limit: int | None) -> Iterator[_T]:
+    for number, item in enumerate(items):
+        if limit is not None and number >= limit:
+            return
+        yield item
+
+
+@contextmanager
+def _opened(path: str) -> Generator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115, PTH123 - closed below; "-" is no path
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def json_lines(file: BinaryIO, name: str, id_field: str | None) -> Iterator[record_pb2.RecordInput]:
+    """Yield one record per line that is not blank; its JSON text travels unchanged.
+
+    Args:
+        file: UTF-8.
+        name: for messages.
+        id_field: key of each line's object that holds its record_id; None: no ids.
+
+    Raises:
+        InputError: a line is not JSON, or lacks the id.
+    """
+    for number, line in enumerate(file, 1):
+        try:
+            text = line.strip().decode()
+            if not text:
+                continue
+            value = _payload.load_json(text)
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise InputError(f"{name}:{number}: not JSON: {error}") from None
+        record = record_pb2.RecordInput(payload=payload_pb2.Payload(text=text))
+        if id_field is not None:
+            if not isinstance(value, dict) or not isinstance(value.get(id_field), (str, int)):
+                raise InputError(f"{name}:{number}: no string or integer under {id_field!r}")
+            record.record_id = str(value[id_field])
+        yield record
+
+
+def _json_value(option: str, text: str | None) -> object:
+    if text is None:
+        return None
+    try:
+        return _payload.load_json(text)
+    except ValueError as error:
+        raise InputError(f"{option}: not JSON: {error}") from None

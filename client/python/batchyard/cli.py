@@ -1,0 +1,172 @@
+"""The command `batchyard`: submit, follow and read batch tasks from a shell.
+
+Exit codes: 0 all records succeeded (or the verb did what it says) · 3 some failed · 1 the task failed or was cancelled,
+or the call failed · 2 wrong usage · 4 the wait timed out · 130 interrupted. A task never stops because its command did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import grpc
+
+from batchyard import _cli_output, _cli_verbs
+from batchyard._channel import DEFAULT_TARGET, version
+from batchyard._errors import BatchTaskError, BatchyardError, RpcError, WaitTimeoutError
+from batchyard._sync.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 1
+TIMED_OUT = 4
+INTERRUPTED = 130
+# Seconds that a first connection may take; a server on the way answers within milliseconds.
+_CONNECT_TIMEOUT = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    args = _parser().parse_args(argv)
+    args.waiting_for = None
+    try:
+        with Client(args.target, project=args.project) as client:
+            _connect(client, args)
+            code = args.run(client, args)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        return _interrupted(args)
+    except BrokenPipeError:  # `batchyard results … | head`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except WaitTimeoutError as error:
+        return _complain(str(error), TIMED_OUT)
+    except BatchTaskError as error:
+        with contextlib.suppress(BatchyardError):
+            _cli_output.note(_cli_output.task_text(error.partial.info))
+        return _complain(f"the task {error.verb}: {error.error.message} (code {error.error.code})", FAILED)
+    except RpcError as error:
+        return _complain(_describe(error), FAILED)
+    except (BatchyardError, ValueError) as error:
+        return _complain(str(error), FAILED)
+
+
+def _connect(client: Client, args: argparse.Namespace) -> None:
+    """Wait for the connection, so that a wrong address is told at once and in plain words."""
+    try:
+        grpc.channel_ready_future(client.channel).result(timeout=min(args.timeout, _CONNECT_TIMEOUT))
+    except grpc.FutureTimeoutError:
+        raise BatchyardError(f"no server answers at {args.target}") from None
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    goes_on = f"; task {args.waiting_for} goes on" if args.waiting_for else ""
+    return _complain(f"interrupted{goes_on}", INTERRUPTED)
+
+
+def _complain(text: str, code: int) -> int:
+    _cli_output.note("batchyard: " + text.replace("\n", " "))
+    return code
+
+
+def _describe(error: RpcError) -> str:
+    fields = "".join(f"; {each.field}: {each.description}" for each in error.detail.field_violations)
+    reason = f" / {error.reason}" if error.reason else ""
+    return f"{error.message}{fields} ({error.code.name}{reason})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="batchyard", description="Submit, follow and read batch tasks.")
+    parser.add_argument("--version", action="version", version=f"batchyard {version()}")
+    _common(parser, top=True)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        _common(made, top=False)
+        made.set_defaults(run=run)
+        return made
+
+    _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each."))
+    listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.")
+    listed.add_argument("--status", help="only created, pending, in_progress, completed, failed or canceled ones")
+    listed.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    verb("get", _cli_verbs.get, "Show one task.").add_argument("task", help="task id or name")
+    waited = verb("wait", _cli_verbs.wait, "Wait for the end of a task.")
+    waited.add_argument("task", help="task id or name")
+    _poll_timeout(waited)
+    shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
+    shown.add_argument("task", help="task id or name")
+    shown.add_argument("--failed", action="store_true", help="only those that failed")
+    shown.add_argument("--order", choices=("index", "completion"), default="index")
+    shown.add_argument("--input", action="store_true", help="the inputs too (with --json)")
+    shown.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.").add_argument("task")
+    verb("delete", _cli_verbs.delete, "Delete a draft or ended task with its records.").add_argument("task")
+    verb("handlers", _cli_verbs.handlers, "List the handlers of the server.")
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """Add the options that may stand before and after the verb; a later one wins."""
+
+    def default(value: object) -> object:
+        return value if top else argparse.SUPPRESS
+
+    environment = os.environ
+    parser.add_argument(
+        "--target",
+        metavar="HOST:PORT",
+        default=default(environment.get("BATCHYARD_TARGET", DEFAULT_TARGET)),
+        help=f"the server (BATCHYARD_TARGET; default {DEFAULT_TARGET})",
+    )
+    parser.add_argument(
+        "--project",
+        metavar="ID",
+        default=default(environment.get("BATCHYARD_PROJECT", "default")),
+        help="the project (BATCHYARD_PROJECT; default: default)",
+    )
+    parser.add_argument("--timeout", type=_seconds, metavar="S", default=default(60.0), help="seconds per call (60)")
+    parser.add_argument("--json", action="store_true", default=default(False), help="JSON lines on stdout")
+
+
+def _submit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.jsonl", help="one JSON value per line; - reads stdin")
+    parser.add_argument("--handler", required=True, metavar="NAME", help="what is run over each record")
+    parser.add_argument("--wait", action="store_true", help="wait for the end; the exit code says how it went")
+    _poll_timeout(parser)
+    parser.add_argument("--id-field", metavar="KEY", help="take each record's id from this key of its object")
+    parser.add_argument("--parameters", metavar="JSON", help="arguments for the whole batch")
+    parser.add_argument("--label", type=_label, action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument("--display-name", metavar="TEXT")
+    parser.add_argument("--task-id", metavar="ID", help="id of the new task; default: made by the server")
+    parser.add_argument("--record-timeout", type=_seconds, metavar="S", help="seconds per record; default: no limit")
+    parser.add_argument("--request-id", metavar="UUID4", help="makes the command safe to repeat")
+
+
+def _poll_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--poll-timeout", type=_seconds, metavar="S", help="stop waiting after so many seconds: exit 4")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: seconds, not negative")
+    return value
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: KEY=VALUE is needed")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
