@@ -1,4 +1,4 @@
-"""What a person with grpcurl can do: look around by reflection, submit, append, wait, read, and see why a call fails."""
+"""What a person with grpcurl can do: look around by reflection, submit, append, wait, read, see why a call fails."""
 
 from __future__ import annotations
 
@@ -52,14 +52,23 @@ def record_pages(grpcurl: Grpcurl, task: str, page_size: int) -> Iterator[Any]:
         request = {"parent": task, "page_size": page_size, "page_token": token or ""}
         (page,) = grpcurl.call(f"{SERVICE}/ListRecords", request)
         yield page
-        token = page["nextPageToken"]
+        token = page["next_page_token"]
 
 
 def outputs(messages: list[Any]) -> list[Any]:
     """Outputs in pages or stream messages of records, whose indexes must be dense."""
     records = [record for message in messages for record in message["records"]]
     assert [record["index"] for record in records] == [str(index) for index in range(len(records))]
-    return [json.loads(record["output"]["text"]) for record in records]
+    return [value(record["output"]) for record in records]
+
+
+def value(payload: Any) -> Any:
+    """What `echo` returned: nothing, a str as plain text, anything else as JSON text."""
+    if payload is None:
+        return None
+    if payload["content_type"] == "text/plain":
+        return payload["text"]
+    return json.loads(payload["text"])
 
 
 def method_line(method: Any) -> str:
@@ -111,7 +120,7 @@ def test_describe_message_shows_fields_and_their_options(grpcurl: Grpcurl) -> No
 def test_reflection_finds_symbols(grpcurl: Grpcurl, version: str, symbol: str) -> None:
     method = f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
     (answer,) = grpcurl.call(method, {"file_containing_symbol": symbol})
-    assert answer["fileDescriptorResponse"]["fileDescriptorProto"]
+    assert answer["file_descriptor_response"]["file_descriptor_proto"]
 
 
 def test_health(grpcurl: Grpcurl) -> None:
@@ -126,7 +135,7 @@ def test_create_wait_and_read(grpcurl: Grpcurl) -> None:
     assert operation["metadata"]["@type"] == "type.googleapis.com/batchyard.v1.BatchTaskMetadata"
     assert operation["metadata"]["counts"]["succeeded"] == str(len(VALUES))
 
-    task = operation["metadata"]["batchTask"]
+    task = operation["metadata"]["batch_task"]
     pages = list(record_pages(grpcurl, task, page_size=3))
     assert [len(page["records"]) for page in pages] == [3, 3, 2]
     assert outputs(pages) == VALUES
@@ -141,25 +150,25 @@ def test_listing_shows_the_newest_first(grpcurl: Grpcurl) -> None:
     for batch_task_id in ids:
         submit(grpcurl, [{"payload": {"text": "1"}}], batch_task_id=batch_task_id)
     (page,) = grpcurl.call(f"{SERVICE}/ListBatchTasks", {"parent": PROJECT, "page_size": 2})
-    assert [task["name"] for task in page["batchTasks"]] == names[::-1]
+    assert [task["name"] for task in page["batch_tasks"]] == names[::-1]
 
 
 def test_append_takes_several_documents(grpcurl: Grpcurl) -> None:
     draft = submit(grpcurl, [{"payload": {"json": 0}}], start=False)
-    task = draft["metadata"]["batchTask"]
+    task = draft["metadata"]["batch_task"]
     answers = grpcurl.call(
         f"{SERVICE}/AppendRecords",
         {"name": task},
         {"first_index": 1, "records": [{"payload": {"json": 1}}, {"payload": {"text": "2"}}]},
         {"firstIndex": "3", "records": [{"recordId": "last", "payload": {"text": "[3]"}}]},
     )
-    assert answers == [{"nextIndex": "1"}, {"nextIndex": "3"}, {"nextIndex": "4"}]
+    assert answers == [{"next_index": "1"}, {"next_index": "3"}, {"next_index": "4"}]
     (operation,) = grpcurl.call(f"{SERVICE}/StartBatchTask", {"name": task})
     assert operation["name"] == draft["name"]
     assert wait(grpcurl, operation)["response"]["counts"]["total"] == "4"
     (page,) = grpcurl.call(f"{SERVICE}/ListRecords", {"parent": task})
     assert outputs([page]) == [0, 1, 2, [3]]
-    assert page["records"][3]["recordId"] == "last"
+    assert page["records"][3]["record_id"] == "last"
 
 
 def test_failed_call_shows_its_details(grpcurl: Grpcurl) -> None:
@@ -168,4 +177,4 @@ def test_failed_call_shows_its_details(grpcurl: Grpcurl) -> None:
     details = {detail["@type"].rsplit(".", 1)[1]: detail for detail in status["details"]}
     assert details["ErrorInfo"]["reason"] == "RESOURCE_NOT_FOUND"
     assert details["ErrorInfo"]["domain"] == "batchyard.dev"
-    assert details["ResourceInfo"]["resourceName"] == f"{PROJECT}/batchTasks/no-such-task"
+    assert details["ResourceInfo"]["resource_name"] == f"{PROJECT}/batchTasks/no-such-task"

@@ -29,20 +29,20 @@ PROGRAMS: dict[str, tuple[list[str], list[str]]] = {
     "cpp": (["client/cpp/build/interop"], [str(SERVICE_CONFIG)]),
 }
 
-# More than two of the programs' pages of 7, and one kind of JSON value each: none may be changed on its way.
+# More than two of the programs' pages of 7, and every kind of JSON value: none may be changed on its way. A text or null
+# is in a list, since `echo` returns them as plain text and as no output.
 RECORDS: list[object] = [
     *({"index": index, "square": index**2} for index in range(20)),
-    None,
     True,
-    "",
-    "Grüße, 世界, 𝄞",
-    'quote " backslash \\ newline \n tab \t',
+    ["", None],
+    {"Grüße": "世界, 𝄞"},
+    ['quote " backslash \\ newline \n tab \t'],
     9007199254740993,
     -0.125,
     [],
     {},
     [1, {"nested": [None, {"deep": [[]]}]}],
-    "x" * 100_000,
+    ["x" * 100_000],
 ]
 
 
