@@ -152,8 +152,8 @@ def test_a_mistake_is_found(tmp_path: pathlib.Path, text: str, line: int, reason
 
 
 def test_a_file_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
         handlers_file.load(tmp_path / "nowhere.toml")
     (tmp_path / "latin.toml").write_bytes(b"# \xe4\n")
-    with pytest.raises(ConfigError, match=r"latin.toml:1: is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"latin\.toml:1: is not UTF-8"):
         handlers_file.load(tmp_path / "latin.toml")

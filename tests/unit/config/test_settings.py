@@ -55,7 +55,7 @@ def test_beyond_loopback_only_if_asked_for() -> None:
     everywhere = Address(host="0.0.0.0", port=1)
     check_exposure(everywhere, insecure=True)
     check_exposure(Address(host="::1", port=1), insecure=False)
-    with pytest.raises(ConfigError, match="refusing to listen on 0.0.0.0:1") as caught:
+    with pytest.raises(ConfigError, match=r"refusing to listen on 0\.0\.0\.0:1") as caught:
         check_exposure(everywhere, insecure=False)
     assert "--insecure" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -102,7 +102,7 @@ def waits(store: Store) -> Waits:
 
 async def started(waits: Waits, count: int = 1) -> list[asyncio.Task[bytes]]:
     calls = [asyncio.create_task(waits.wait(NAME, FOREVER)) for _ in range(count)]
-    while waits.count < count:
+    while waits.count < count:  # noqa: ASYNC110 - nothing tells when a waiter has come
         await asyncio.sleep(0)
     return calls
 
