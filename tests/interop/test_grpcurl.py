@@ -93,6 +93,12 @@ def test_list_names_every_service(grpcurl: Grpcurl) -> None:
     } <= set(grpcurl.text("list").split())
 
 
+def test_every_listed_service_is_described(grpcurl: Grpcurl) -> None:
+    """Tools that show a whole server (grpcurl without a symbol, grpcui) fail if one service is not found."""
+    text = grpcurl.text("describe")
+    assert [name for name in grpcurl.text("list").split() if f"{name} is a service:" not in text] == []
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.full_name)
 def test_describe_service_shows_every_method(grpcurl: Grpcurl, service: Any) -> None:
     text = grpcurl.text("describe", service.full_name)

@@ -29,8 +29,8 @@ PROGRAMS: dict[str, tuple[list[str], list[str]]] = {
     "cpp": (["client/cpp/build/interop"], [str(SERVICE_CONFIG)]),
 }
 
-# More than two of the programs' pages of 7, and every kind of JSON value; none may be changed on its way. Texts and null
-# are in lists, since `echo` returns those as plain text and as no output.
+# More than two of the programs' pages of 7, and every kind of JSON value; none may be changed on its way. Texts and
+# null are in lists, since `echo` returns those as plain text and as no output.
 RECORDS: list[object] = [
     *({"index": index, "square": index**2} for index in range(20)),
     True,
