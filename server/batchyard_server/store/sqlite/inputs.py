@@ -25,7 +25,7 @@ _TAKEN = (
     "SELECT value ->> 0 FROM json_each(?) WHERE EXISTS "
     "(SELECT 1 FROM record_key WHERE task_key = ? AND record_id = value ->> 0) LIMIT 1"
 )
-_BETWEEN = (
+BETWEEN = (
     "SELECT id, first, count, size, ids FROM input_segment WHERE task_key = ? AND first < ? AND first >= coalesce("
     "(SELECT max(first) FROM input_segment WHERE task_key = ? AND first <= ?), 0) ORDER BY first"
 )
@@ -72,7 +72,7 @@ class Stored:
 
 def between(reader: Reader, task_key: int, start: int, end: int) -> list[Stored]:
     """The segments that hold records of [start, end), in order. Reads an index only."""
-    rows = reader.run(_BETWEEN, (task_key, end, task_key, start))
+    rows = reader.run(BETWEEN, (task_key, end, task_key, start))
     return [Stored(*row) for row in rows]
 
 

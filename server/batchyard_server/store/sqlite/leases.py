@@ -56,7 +56,8 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     done = rg.normalize(flush.ranges)
     if mine is None or mine.generation != task.generation or not rg.contains_all(mine.open, done):
         raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {flush.ranges}")
-    if rg.count(done) != flush.count or rg.count(flush.ranges) != flush.count or not flush.count:
+    as_sent = list(flush.ranges)
+    if rg.count(done) != flush.count or rg.count(as_sent) != flush.count or as_sent != sorted(as_sent) or not done:
         raise ValueError(f"a flush of {flush.count} records has the indexes {flush.ranges}")
     outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
     merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))

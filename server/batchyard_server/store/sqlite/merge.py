@@ -20,11 +20,11 @@ _SMALL_RECORDS = 32  # a segment below this is small …
 _SMALL_BYTES = limits.SEGMENT_BYTES // WORTH  # … and so are WORTH of them together
 _ROWS = 512  # looked at in one call
 
-_NEXT = (
+NEXT = (
     "SELECT first_sequence, count, size, lo, hi FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence >= ? ORDER BY first_sequence LIMIT ?"
 )
-_PARTS = (
+PARTS = (
     "SELECT lo, hi, ranges, ordering, failed, codec, blob FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence BETWEEN ? AND ? ORDER BY first_sequence"
 )
@@ -45,26 +45,31 @@ def generation_ended(tx: Transaction, task_key: int, generation: int) -> None:
     """No more segments will come."""
     debt = tx.debts.get((task_key, generation))
     if debt is not None:
-        debt.ended = True
+        debt.waits = False
         if debt.small < WORTH:
             del tx.debts[task_key, generation]
 
 
-def find_debts(reader: Reader) -> list[tuple[tuple[int, int], Debt]]:
+def find_debts(reader: Reader) -> dict[tuple[int, int], Debt]:
     """What an earlier process left to be joined. Reads an index once."""
     rows = reader.run(_DEBTS, (_SMALL_RECORDS, _SMALL_BYTES, WORTH))
-    return [((key, generation), Debt(small, first)) for key, generation, small, first in rows]
+    return {(key, generation): Debt(small, first, waits=False) for key, generation, small, first in rows}
+
+
+def take_over(tx: Transaction, found: dict[tuple[int, int], Debt]) -> None:
+    """Work on what was found."""
+    tx.debts.update(found)
 
 
 def is_due(tx: Transaction) -> bool:
     """Whether there is something to join. Cheap; may be called from another thread than the writer's."""
-    return any(debt.small >= (WORTH if debt.ended else WAIT_FOR) for debt in list(tx.debts.values()))
+    return any(debt.small >= (WAIT_FOR if debt.waits else WORTH) for debt in list(tx.debts.values()))
 
 
 def step(tx: Transaction) -> None:
     """Look at one stretch of segments and join what is worth it."""
     for key, debt in tx.debts.items():
-        if debt.small >= (WORTH if debt.ended else WAIT_FOR):
+        if debt.small >= (WAIT_FOR if debt.waits else WORTH):
             _join_some(tx, key, debt)
             return
 
@@ -74,8 +79,8 @@ def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> None:
     if held is None:
         del tx.debts[key]
         return
-    ended = debt.ended or held.task.generation > key[1] or held.task.state.is_final
-    rows = tx.run(_NEXT, (*key, debt.first_sequence, _ROWS))
+    ended = held.task.generation > key[1] or held.task.state.is_final
+    rows = tx.run(NEXT, (*key, debt.first_sequence, _ROWS))
     at_end = len(rows) < _ROWS
     small, position = debt.small, 0
     while position < len(rows):
@@ -91,7 +96,7 @@ def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> None:
     # Only now, since a failure above undoes what was written.
     if position == len(rows) and at_end:
         small = 0
-    debt.small, debt.ended = small, ended
+    debt.small, debt.waits = small, at_end and not ended
     if position:
         debt.first_sequence = rows[position - 1][0] + rows[position - 1][1]
     if ended and not small:
@@ -118,7 +123,7 @@ def _join(tx: Transaction, key: tuple[int, int], rows: Sequence[Row]) -> None:
     ordering: list[int] = []
     failed: list[int] = []
     pages: list[bytes] = []
-    for lo, hi, ranges, order, bad, codec, blob in tx.run(_PARTS, bounds):
+    for lo, hi, ranges, order, bad, codec, blob in tx.run(PARTS, bounds):
         ordering += outcomes.order_of(lo, hi, ranges, order)
         failed += outcomes.unpack_indexes(bad) if bad is not None else ()
         pages.append(tx.compressor.unpack(codec, blob))

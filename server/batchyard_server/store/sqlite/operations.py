@@ -15,8 +15,8 @@ from batchyard_server.store.sqlite.transaction import Row, Transaction
 _GENERATIONS = 1 << 20  # of one task at most
 _COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
 _JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
-_BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
-_LIST = (
+BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
+LIST = (
     _JOINED + "WHERE operation.project = ? AND hidden = 0 AND operation.create_us <= ? "
     "AND (operation.create_us < ? OR operation_id < ?) ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 )
@@ -56,7 +56,7 @@ def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
 
 def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
     """An operation and its task. Raises NotFound."""
-    rows = source.run(_BY_ID, (name.operation, name.project))
+    rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
     return _of_row(source, rows[0])
@@ -65,7 +65,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
     """See Store.list_operations."""
     create_us, operation_id = after or (_LATEST, "")
-    rows = reader.run(_LIST, (project, create_us, create_us, operation_id, limit))
+    rows = reader.run(LIST, (project, create_us, create_us, operation_id, limit))
     return [_of_row(reader, row) for row in rows]
 
 

@@ -27,15 +27,15 @@ _INSERT = (
     "INSERT INTO outcome_segment (task_key, generation, first_sequence, count, lo, hi, failed_count, codec, size, "
     "ranges, ordering, failed, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_NARROW = (
+NARROW_ONES = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW} ORDER BY lo"
 )
-_WIDE = (
+WIDE_ONES = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_wide WHERE task_key = ? AND generation = ? "
     f"AND lo < ? AND hi > ? AND hi - lo > {NARROW} ORDER BY lo"
 )
-_ALL = (
+ALL = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     "ORDER BY lo"
 )
@@ -128,8 +128,8 @@ def holds(ranges: Ranges, index: int) -> bool:
 
 def between(source: Reader | Transaction, task_key: int, generation: int, start: int, end: int) -> list[Found]:
     """The segments that may hold indexes of [start, end), by lo. Reads indexes only."""
-    rows = source.run(_NARROW, (task_key, generation, start, end, start))
-    wide = source.run(_WIDE, (task_key, generation, end, start))
+    rows = source.run(NARROW_ONES, (task_key, generation, start, end, start))
+    wide = source.run(WIDE_ONES, (task_key, generation, end, start))
     found = [Found(*row) for row in rows]
     if wide:
         found += [Found(*row) for row in wide]
@@ -159,7 +159,7 @@ def sets(source: Reader | Transaction, found: Iterable[Found]) -> Ranges:
 
 def recorded(source: Reader | Transaction, task_key: int, generation: int) -> Ranges:
     """Every index that has an outcome in this generation, normalized. Reads no blob."""
-    return sets(source, (Found(*row) for row in source.run(_ALL, (task_key, generation))))
+    return sets(source, (Found(*row) for row in source.run(ALL, (task_key, generation))))
 
 
 def _neighbours(ranges: Ranges) -> Iterator[Ranges]:

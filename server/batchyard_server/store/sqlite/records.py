@@ -14,7 +14,7 @@ from batchyard_server.store.sqlite import inputs, outcomes, tasks
 from batchyard_server.store.sqlite.outcomes import Found
 from batchyard_server.store.sqlite.readers import Reader
 
-_SEQUENCE = (
+SEQUENCE = (
     "SELECT id, first_sequence, count, lo, hi, size FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence < ? AND first_sequence >= coalesce("
     "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? "
@@ -101,7 +101,7 @@ class RecordReader:
         position = query.position
         end = position + query.max_records
         more = False
-        for row, first, count, lo, hi, _ in reader.run(_SEQUENCE, (key, generation, end, key, generation, position)):
+        for row, first, count, lo, hi, _ in reader.run(SEQUENCE, (key, generation, end, key, generation, position)):
             if first + count <= position:
                 continue
             done = self._from_segment(reader, query, page, Found(row, lo, hi, count), first, position)

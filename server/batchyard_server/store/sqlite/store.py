@@ -78,6 +78,7 @@ class SqliteStore:
         self._recent = inputs.Recent()
         self._sweeper = sweep.Sweeper()
         self._knows_debts = False
+        self._closed = False
         self._subscribers: list[Subscriber] = []
         meta = dict(tx.run("SELECT name, value FROM meta"))
         self._secret: bytes = meta["secret"]
@@ -106,6 +107,9 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See Store.close. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         await self.writer.close()
         await self._readers.close()
         await asyncio.to_thread(files.close_writer, self._tx.connection, healthy=self.writer.healthy)
@@ -238,8 +242,9 @@ class SqliteStore:
         """See Store.merge."""
         if not self._knows_debts:
             self._knows_debts = True
-            for key, debt in await self._readers.page(merge.find_debts):
-                self._tx.debts.setdefault(key, debt)
+            found = await self._readers.page(merge.find_debts)
+            if found:
+                await self.writer.submit(lambda tx: merge.take_over(tx, found), bulk=True)
         if merge.is_due(self._tx):
             await self.writer.submit(merge.step, bulk=True)
         return merge.is_due(self._tx)

@@ -22,7 +22,7 @@ _REMOVE = [
     f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"
     for table, key, most in _OWNED
 ]
-_NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMIT 1"
+NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMIT 1"
 
 
 class Sweeper:
@@ -41,7 +41,7 @@ class Sweeper:
         deadline = tx.clock.monotonic_ns() + SLICE_NS
         tx.failpoints.hit("store.sweep")
         after = 0
-        while rows := tx.run(_NEXT, (after,)):
+        while rows := tx.run(NEXT, (after,)):
             after = rows[0][0]
             if not _remove(tx, after, deadline):
                 return

@@ -39,15 +39,15 @@ _condition = attrgetter(*_CONDITION)
 _constant = attrgetter(*_CONSTANT)
 
 COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
-_BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
-_BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
-_LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL ORDER BY key"
+BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
+BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
+LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL"
 _INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
 _UPDATE_COUNTS = f"UPDATE task SET {' = ?, '.join(_COUNTS)} = ?, info = ? WHERE key = ?"
 _UPDATE = f"UPDATE task SET {' = ?, '.join([*_COUNTS, *_CONDITION])} = ?, info = ? WHERE key = ?"
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
 # create_us <= ? is the range in the index; the second term leaves out what came before among equal times.
-_LIST = (
+LIST = (
     "SELECT key, task_id, create_us, info, fixed_size FROM task WHERE project = ? AND id_fold IS NOT NULL "
     "AND create_us <= ? AND (create_us < ? OR task_id > ?) ORDER BY create_us DESC, task_id LIMIT ?"
 )
@@ -85,7 +85,7 @@ def fixed_apart(source: Reader | Transaction, key: int) -> bytes:
 
 def by_name(source: Reader | Transaction, name: TaskName) -> Task:
     """The task of that name, written exactly so. Raises NotFound."""
-    rows = source.run(_BY_NAME, (name.project, name.task.lower()))
+    rows = source.run(BY_NAME, (name.project, name.task.lower()))
     if not rows or rows[0][_TASK_ID] != name.task:
         raise not_found(name)
     return of_row(source, rows[0])
@@ -93,13 +93,14 @@ def by_name(source: Reader | Transaction, name: TaskName) -> Task:
 
 def by_key(source: Reader | Transaction, key: int) -> Task | None:
     """The task with that key, unless it was deleted."""
-    rows = source.run(_BY_KEY, (key,))
+    rows = source.run(BY_KEY, (key,))
     return of_row(source, rows[0]) if rows else None
 
 
 def live(source: Reader | Transaction) -> list[Task]:
     """QUEUED, RUNNING and CANCELLING tasks, oldest first."""
-    return [of_row(source, row) for row in source.run(_LIVE)]
+    found = [of_row(source, row) for row in source.run(LIVE)]
+    return sorted(found, key=lambda task: (task.create_us, task.key))
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> list[TaskRow]:
@@ -107,7 +108,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     create_us, task_id = after or (_LATEST, "")
     found: list[TaskRow] = []
     size = 0
-    cursor = reader.stream(_LIST, (project, create_us, create_us, task_id, limit))
+    cursor = reader.stream(LIST, (project, create_us, create_us, task_id, limit))
     try:
         for key, name, us, info, fixed_size in cursor:
             if not fixed_size:

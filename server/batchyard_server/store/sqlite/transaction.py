@@ -45,7 +45,7 @@ class Debt:
 
     small: int = 0
     first_sequence: int = 0
-    ended: bool = False  # the generation is over: no more will come
+    waits: bool = True  # for more of them, since the generation goes on
 
 
 class Transaction:

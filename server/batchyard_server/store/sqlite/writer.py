@@ -79,6 +79,7 @@ class Writer:
 
     def __init__(self, tx: Transaction, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
         self._tx = tx
+        self.connection = tx.connection
         self._loop = loop
         self._deliver = deliver
         self._queue: queue.SimpleQueue[Mutation | None] = queue.SimpleQueue()

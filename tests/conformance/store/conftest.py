@@ -1,0 +1,57 @@
+"""Every driver runs the same tests: add one here and it is held to all obligations of store/protocols.py."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from batchyard_server.store.protocols import Store
+from batchyard_server.store.sqlite import open_sqlite
+from tests.support.clock import FakeClock, SeededRandomness
+from tests.support.failpoints import SwitchedFailpoints
+
+
+class Driver:
+    """One store of one driver: opened, closed and opened again by a test."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.clock = FakeClock()
+        self.failpoints = SwitchedFailpoints()
+        self._open: list[Store] = []
+
+    async def open(self) -> Store:
+        """Open the store, as a server that starts."""
+        store = await open_sqlite(
+            self.directory, clock=self.clock, randomness=SeededRandomness(), failpoints=self.failpoints
+        )
+        self._open.append(store)
+        return store
+
+    async def close(self) -> None:
+        """Close what is open, as a server that stops."""
+        self.failpoints.armed.clear()
+        while self._open:
+            await self._open.pop().close()
+
+    async def reopen(self) -> Store:
+        """Stop and start."""
+        await self.close()
+        return await self.open()
+
+
+@pytest_asyncio.fixture(params=["sqlite"])
+async def driver(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> AsyncIterator[Driver]:
+    """A driver with nothing stored yet."""
+    made = Driver(tmp_path / "data")
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture
+async def store(driver: Driver) -> Store:
+    """An empty store."""
+    return await driver.open()

@@ -1,0 +1,169 @@
+"""What a test does to a store: make tasks, run them, read everything back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from batchyard.v1.record_pb2 import RecordInfo, RecordInput
+from batchyard_server.codec import segments, task_bytes
+from batchyard_server.model.names import TaskName
+from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
+from batchyard_server.model.states import Event, StopReason, TaskState, after
+from batchyard_server.model.task import Lease, NewTask, RequestKey, Task
+from batchyard_server.store.protocols import Store
+from tests.support.outcomes import flush
+
+BIG = 1 << 30
+
+
+def record_input(index: int, *, record_id: str = "", size: int = 0) -> bytes:
+    """A serialized RecordInput: the JSON text of its index, and about `size` bytes of noise behind it."""
+    text = f"{index} {random.Random(index).randbytes(size // 2).hex()}" if size else str(index)
+    return RecordInput(record_id=record_id, payload={"text": text}).SerializeToString()
+
+
+def new_task(
+    task_id: str,
+    records: int = 0,
+    *,
+    project: str = "p",
+    ids: bool = False,
+    draft: bool = False,
+    create_us: int = 1_000_000,
+    parameters: bytes = b"",
+    size: int = 0,
+    uid: str = "",
+) -> NewTask:
+    """A task with that many records; with `ids` the record_id of record 7 is `r7`."""
+    uid = uid or f"uid-{project}-{task_id}"
+    task = Task(
+        key=0,
+        project=project,
+        task_id=task_id,
+        uid=uid,
+        operation=f"op-{uid}",
+        handler="echo",
+        state=TaskState.DRAFT if draft else TaskState.QUEUED,
+        fixed=task_bytes.fixed_info(
+            name=str(TaskName(project, task_id)),
+            uid=uid,
+            display_name="",
+            handler="echo",
+            parameters=parameters,
+            labels={},
+            record_timeout_us=0,
+            create_us=create_us,
+        ),
+        create_us=create_us,
+        update_us=create_us,
+        transition_us=create_us,
+        parameters=parameters,
+        total=records,
+    )
+    inputs = [record_input(i, record_id=f"r{i}" if ids else "", size=size) for i in range(records)]
+    return NewTask(
+        task=task,
+        segments=segments.cut_inputs(inputs, 0),
+        record_ids=[(f"r{i}", i) for i in range(records)] if ids else [],
+    )
+
+
+def request(number: int = 1, *, project: str = "p", digest: bytes = b"digest") -> RequestKey:
+    """The identity of a call."""
+    return RequestKey(project=project, request_id=f"request-{number}", digest=digest)
+
+
+def start(task: Task) -> Task:
+    """`decide` of a start."""
+    return task.enter(after(task.state, Event.START), 2_000_000)
+
+
+def cancel(task: Task) -> Task:
+    """`decide` of a cancel."""
+    state = after(task.state, Event.CANCEL)
+    return replace(task, stop_reason=StopReason.CANCEL).enter(state, 3_000_000)
+
+
+def allow_delete(task: Task) -> Task:
+    """`decide` of a delete."""
+    after(task.state, Event.DELETE)
+    return task
+
+
+async def lease(store: Store, task: Task, *ranges: tuple[int, int]) -> Lease:
+    """A granted lease on these records; all of them by default."""
+    made = Lease(
+        task_key=task.key, generation=task.generation, ranges=list(ranges) or [(0, task.total)], worker="worker"
+    )
+    await store.grant(made)
+    return made
+
+
+async def finish(store: Store, task: Task, *, failed: Sequence[int] = ()) -> Task:
+    """Run all records of a QUEUED task."""
+    made = await lease(store, task)
+    ok = [i for i in range(task.total) if i not in failed]
+    return await store.record_outcomes(made, flush(task.name, ok=ok, failed=failed))
+
+
+async def page(
+    store: Store,
+    task: Task,
+    order: Order = Order.INDEX,
+    *,
+    view: View = View.BASIC,
+    position: int = 0,
+    max_records: int = 1000,
+    max_bytes: int = BIG,
+    running: frozenset[int] = frozenset(),
+) -> RecordPage:
+    """One page of records."""
+    return await store.record_page(
+        RecordQuery(
+            task_key=task.key,
+            generation=task.generation,
+            order=order,
+            view=view,
+            position=position,
+            max_records=max_records,
+            max_bytes=max_bytes,
+            running=running,
+        )
+    )
+
+
+async def read_all(
+    store: Store,
+    task: Task,
+    order: Order = Order.INDEX,
+    *,
+    view: View = View.BASIC,
+    max_records: int = 1000,
+    max_bytes: int = BIG,
+) -> list[bytes]:
+    """All records, page by page; checks what every page must keep to."""
+    records: list[bytes] = []
+    position = 0
+    while True:
+        got = await page(store, task, order, view=view, position=position, max_records=max_records, max_bytes=max_bytes)
+        found = segments.split_page(got.records)
+        assert len(found) == got.count <= max_records
+        assert got.next_position == position + got.count
+        assert len(got.records) <= max_bytes or got.count == 1
+        records += found
+        position = got.next_position
+        if not got.more:
+            return records
+        assert got.count
+
+
+def parse(records: Sequence[bytes]) -> list[RecordInfo]:
+    """The records as messages."""
+    return [RecordInfo.FromString(record) for record in records]
+
+
+def indexes(records: Sequence[bytes]) -> list[int]:
+    """Their indexes."""
+    return [record.index for record in parse(records)]

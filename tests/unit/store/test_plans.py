@@ -1,0 +1,47 @@
+"""Every statement that is run often finds its rows by an index, in order, and without a sorter."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from batchyard_server.model.clock import SystemClock, SystemRandomness
+from batchyard_server.model.failpoints import OFF
+from batchyard_server.store.sqlite import inputs, merge, open_sqlite, operations, outcomes, records, sweep, tasks
+
+STATEMENTS = {
+    "task by name": tasks.BY_NAME,
+    "task by key": tasks.BY_KEY,
+    "tasks of a project": tasks.LIST,
+    "live tasks": tasks.LIVE,
+    "operation by id": operations.BY_ID,
+    "operations of a project": operations.LIST,
+    "input segments": inputs.BETWEEN,
+    "narrow outcome segments": outcomes.NARROW_ONES,
+    "wide outcome segments": outcomes.WIDE_ONES,
+    "all outcome segments": outcomes.ALL,
+    "outcomes by completion": records.SEQUENCE,
+    "segments to join": merge.NEXT,
+    "parts to join": merge.PARTS,
+    "what to sweep": sweep.NEXT,
+}
+COVERED = {
+    "input segments",
+    "narrow outcome segments",
+    "wide outcome segments",
+    "all outcome segments",
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_a_statement_is_answered_by_an_index(name: str, tmp_path: pathlib.Path) -> None:
+    store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
+    sql = STATEMENTS[name]
+    rows = store.writer.connection.execute("EXPLAIN QUERY PLAN " + sql, (None,) * sql.count("?")).fetchall()
+    await store.close()
+    plan = [row[3] for row in rows]
+    assert not any("TEMP B-TREE" in line for line in plan), plan
+    assert not any(line.startswith("SCAN") and "USING" not in line for line in plan), plan
+    if name in COVERED:
+        assert any("COVERING INDEX" in line for line in plan), plan
