@@ -1,0 +1,120 @@
+"""Does any message, however spoiled, get an answer in the words of the API, and leave the server whole?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import grpc.aio
+import pytest
+from google.longrunning import operations_pb2 as lro
+
+from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard_server.model.errors import Code
+from tests.rpc import world
+from tests.rpc.world import PROJECT, create, name
+from tests.support.errors import answer
+from tests.support.server import Served
+
+SERVICE, OPERATIONS = "/batchyard.v1.BatchTaskService/", "/google.longrunning.Operations/"
+ALLOWED = {
+    Code.INVALID_ARGUMENT,
+    Code.NOT_FOUND,
+    Code.ALREADY_EXISTS,
+    Code.FAILED_PRECONDITION,
+    Code.OUT_OF_RANGE,
+}
+ROUNDS = 400
+
+
+def _messages(operation: str) -> dict[str, bytes]:
+    """One right message for every method."""
+    draft = name("draft")
+    big = create("new", records=[world.record('{"a": [1, 2]}', "id-1"), world.record("2")], start=False)
+    big.batch_task.labels.update({"team": "a"})
+    big.batch_task.parameters.json.struct_value.fields["a"].number_value = 1
+    big.batch_task.constraints.record_timeout.FromSeconds(1)
+    big.request_id = world.fresh_request_id()
+    wait = lro.WaitOperationRequest(name=operation)
+    wait.timeout.nanos = 1
+    return {
+        SERVICE + "CreateBatchTask": big.SerializeToString(),
+        SERVICE + "AppendRecords": service.AppendRecordsRequest(
+            name=draft, first_index=2, records=[world.record("1", "x"), world.record("2", "y")]
+        ).SerializeToString(),
+        SERVICE + "StartBatchTask": service.StartBatchTaskRequest(name=draft).SerializeToString(),
+        SERVICE + "GetBatchTask": service.GetBatchTaskRequest(name=draft).SerializeToString(),
+        SERVICE + "ListBatchTasks": service.ListBatchTasksRequest(parent=PROJECT, page_size=3).SerializeToString(),
+        SERVICE + "StreamBatchTasks": service.StreamBatchTasksRequest(parent=PROJECT).SerializeToString(),
+        SERVICE + "CancelBatchTask": service.CancelBatchTaskRequest(name=draft, reason="x").SerializeToString(),
+        SERVICE + "DeleteBatchTask": service.DeleteBatchTaskRequest(name=draft).SerializeToString(),
+        SERVICE + "GetRecord": service.GetRecordRequest(name=f"{draft}/records/1", view=1).SerializeToString(),
+        SERVICE + "ListRecords": service.ListRecordsRequest(parent=draft, page_size=1, order=2).SerializeToString(),
+        SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=draft, view=2).SerializeToString(),
+        SERVICE + "GetHandler": service.GetHandlerRequest(name=f"{PROJECT}/handlers/echo").SerializeToString(),
+        SERVICE + "ListHandlers": service.ListHandlersRequest(parent=PROJECT, page_size=1).SerializeToString(),
+        OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),
+        OPERATIONS + "ListOperations": lro.ListOperationsRequest(name=PROJECT, page_size=2).SerializeToString(),
+        OPERATIONS + "WaitOperation": wait.SerializeToString(),
+        OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
+        OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
+    }
+
+
+def _spoiled(chance: random.Random, raw: bytes, others: list[bytes]) -> bytes:
+    """`raw` with some bytes changed, dropped, doubled or taken from another message."""
+    spoiled = bytearray(raw)
+    for _ in range(chance.randrange(1, 4)):
+        start = chance.randrange(len(spoiled) + 1)
+        end = min(len(spoiled), start + chance.randrange(1, 9))
+        match chance.randrange(5):
+            case 0 if spoiled:
+                spoiled[chance.randrange(len(spoiled))] ^= 1 << chance.randrange(8)
+            case 1:
+                del spoiled[start:end]
+            case 2:
+                spoiled[start:start] = spoiled[start:end]
+            case 3:
+                spoiled[start:end] = chance.randbytes(chance.randrange(9))
+            case _:
+                spoiled += chance.choice(others)
+    return bytes(spoiled)
+
+
+async def _once(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
+
+
+async def _call(channel: grpc.aio.Channel, method: str, raw: bytes) -> None:
+    if method.endswith("AppendRecords"):
+        stream = channel.stream_stream(method)(_once(raw))
+    elif "Stream" in method:
+        stream = channel.unary_stream(method)(raw)
+    else:
+        await channel.unary_unary(method)(raw, timeout=30)
+        return
+    async for _ in stream:
+        pass
+
+
+def _spoils(seed: int, messages: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    chance = random.Random(seed)
+    for _ in range(ROUNDS):
+        method = chance.choice(list(messages))
+        yield method, _spoiled(chance, messages[method], list(messages.values()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_spoiled_messages(server: Served, seed: int) -> None:
+    operations = await world.populate(server)
+    refused = 0
+    for method, raw in _spoils(seed, _messages(operations["queued"].name)):
+        try:
+            await _call(server.channel, method, raw)
+        except grpc.RpcError as error:
+            found = answer(error)
+            assert found.code in ALLOWED, (method, raw, found.status)
+            refused += 1
+    assert refused > ROUNDS / 4
+    assert (await server.tasks.GetBatchTask(service.GetBatchTaskRequest(name=name("running")))).counts.total == 2
