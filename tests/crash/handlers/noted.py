@@ -1,0 +1,83 @@
+"""A handler whose every execution is written down outside: one line, one write, at its beginning.
+
+    job index attempt process start previous
+
+`process` names the worker process (a pid means little in a namespace), `start` is its monotonic clock, `previous` how
+many nanoseconds the execution before in this process took. When a worker starts, it also writes down who is there of
+workers of an earlier server: `left PID COMMAND`.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+from typing import Any
+
+from batchyard_worker import RecordError
+
+PROCESS = os.urandom(6).hex()
+MARKER = "BATCHYARD_SERVER_ID"
+
+_log = os.open(os.environ["CRASH_SIDE_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
+_previous = 0
+
+
+def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Runs one record: {"nap": seconds, "do": what}. Its output says which execution it was."""
+    global _previous
+    start = time.monotonic_ns()
+    job = context.parameters["job"]
+    os.write(_log, f"{job} {context.index} {context.attempt} {PROCESS} {start} {_previous}\n".encode())
+    try:
+        if nap := record.get("nap"):
+            time.sleep(nap)
+        if do := record.get("do"):
+            _act(do, record, context)
+    finally:
+        _previous = time.monotonic_ns() - start
+    return {"process": PROCESS, "start": start}
+
+
+def _act(do: str, record: dict[str, Any], context: Any) -> None:
+    if do == "fail":
+        raise RecordError("INVALID_ARGUMENT", f"record {context.index} was made to fail")
+    if do == "leave":  # a daemon in a session of its own
+        subprocess.Popen(["setsid", "sleep", "3600"], stdin=subprocess.DEVNULL, start_new_session=True)
+        return
+    if do == "wait" and context.attempt == record["attempt"] and not (sign := pathlib.Path(record["sign"])).exists():
+        sign.touch()
+        while True:
+            signal.pause()
+    os.kill(os.getpid(), record["signal"])
+    while True:
+        signal.pause()
+
+
+def _stat(pid: int) -> list[str]:
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _note_left() -> None:
+    """The marked processes that are older than our supervisor's parent, the server. None is in sight in a namespace."""
+    supervisor = os.getppid()
+    if supervisor <= 1:
+        return
+    server = int(_stat(supervisor)[1])
+    if server <= 1:
+        return
+    born = int(_stat(server)[19])
+    needle = f"{MARKER}={os.environ[MARKER]}".encode()
+    for folder in pathlib.Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if needle in (folder / "environ").read_bytes().split(b"\0") and int(_stat(int(folder.name))[19]) < born:
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    os.write(_log, f"left {folder.name} {command}\n".encode())
+            except (OSError, IndexError):
+                continue
+
+
+_note_left()
