@@ -99,7 +99,7 @@ def type_name(cls: type) -> str:
 
 
 def stack_of(error: BaseException) -> list[str]:
-    """The traceback, innermost call last, one entry per frame, without the worker's own frames."""
+    """The traceback, innermost call last, one entry per frame or per repeated frame; the worker's own are left out."""
     try:
         entries = traceback.extract_tb(error.__traceback__, limit=-MAX_STACK_ENTRIES)
         kept = [entry for entry in entries if not _is_own(entry.filename)]

@@ -6,13 +6,13 @@
 
 Runs alone (``python -I -S …/supervisor.py``): standard library only, few modules, one thread, small.
 
-Control, a pipe or socket from the server: ``T`` sends SIGTERM to every process of the worker, ``K`` kills them all now; its end of
-file (the server is gone, however it went) kills them all too. Status, to the server (the same socket if not given): when the worker has exited
-and all that it started is gone, one line of JSON, then end of file:
+Control, a pipe or socket from the server: ``T`` sends SIGTERM to every process of the worker, ``K`` kills them all
+now; its end of file (the server is gone, however it went) kills them all too. Status, to the server (the same socket
+if not given): when the worker has exited and all that it started is gone, one line of JSON, then end of file:
 ``{"exit": code or null, "signal": number or null, "survivors": [pid, …], "error": text or null}``.
-``survivors`` are processes that not even SIGKILL ended within the reap bound (of level pid_namespace: by their number in the
-namespace); ``error`` says why the worker could not be started. A worker that exits by itself takes the rest with it at
-once; after ``T`` the rest has until ``K``.
+``survivors`` are processes that not even SIGKILL ended within the reap bound (of level pid_namespace: by their number
+in the namespace); ``error`` says why the worker could not be started. A worker that exits by itself takes the rest
+with it at once; after ``T`` the rest has until ``K``.
 
 Levels. All are subreapers: whoever loses its parent becomes a child of the supervisor, whatever session it is in.
     subreaper      stops and kills all descendants until the kernel says that there are none.

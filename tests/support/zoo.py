@@ -212,9 +212,12 @@ def survivors(variable: str, value: str, seconds: float = 5.0) -> list[int]:
     return []
 
 
+_PROGRAMS = {call.__name__: call for call in (_parent, _child, _ignorer, _daemon, _respawner, _runner)}
+
+
 def _main(name: str, ready: str = "", linger: str = "") -> None:
-    if name.startswith("_"):
-        globals()[name](ready)
+    if name in _PROGRAMS:
+        _PROGRAMS[name](ready)
     else:
         globals()[name]({"ready": ready, "linger": bool(linger)}, None)
 

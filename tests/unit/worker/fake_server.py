@@ -1,8 +1,8 @@
-"""The server's side of one worker process, in the test's hand: it sends frames, reads frames, and acknowledges nothing
-unless told to."""
+"""The server's side of one worker process, in the test's hand: it does nothing unless told to."""
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import pathlib
@@ -135,8 +135,6 @@ class FakeServer:
 
 def as_input(record: Any) -> worker_pb2.RecordInput:
     """A RecordInput of a Payload, or of JSON text."""
-    import json
-
     if isinstance(record, worker_pb2.RecordInput):
         return record
     if not isinstance(record, worker_pb2.Payload):

@@ -13,7 +13,6 @@ import uuid
 from typing import Any
 
 from batchyard_worker import isolation
-
 from tests.support import zoo
 
 

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from batchyard_worker import isolation
 
+from batchyard_worker import isolation
 from tests.support import zoo
 from tests.unit.worker.supervised import Supervised
 
@@ -63,7 +63,7 @@ def test_a_sweep_finds_the_marked_and_what_they_started(server_id: str, tmp_path
     (pid,) = zoo.until(lambda: grandchild.read_text().split())
     assert isolation.sweep(server_id) == 2
     assert process.wait(20) == -9
-    zoo.until(lambda: not os.path.exists(f"/proc/{pid}"))
+    zoo.until(lambda: not pathlib.Path("/proc", pid).exists())
 
 
 _WAITER = "import signal; signal.pause()"

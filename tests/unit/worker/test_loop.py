@@ -6,15 +6,16 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from batchyard_worker import loop, outbox
 from batchyard_worker.v1 import worker_pb2
-
 from tests.support import zoo
 from tests.unit.worker.fake_server import TASK, Cell, FakeServer, page
 
@@ -67,24 +68,45 @@ def test_ranges_with_gaps_come_back_in_order(start: Start) -> None:
     assert [record.index for record in page(flush)] == [3, 10, 11, 100, 101, 102]
 
 
+def flushed(failures: int, size: int) -> worker_pb2.Outcomes:
+    """What an Outbox sends of so many failed records with errors of this size."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        box = outbox.Outbox(ours)
+        box.begin(1, [(1000, 1000 + failures)])
+        for ordinal in range(failures):
+            box.failed.append((ordinal, 1000 + ordinal, b"x" * size))
+            box.buffer.append(b"")
+        box.flush(last=True)
+        data = theirs.recv(1 << 20, socket.MSG_WAITALL | socket.MSG_DONTWAIT)
+        return worker_pb2.FromWorker.FromString(data[4:]).outcomes
+
+
 def test_failures_are_listed(start: Start) -> None:
     server = start("fails")
-    server.run(1, ["value"] * 150, first=1000)
-    flush = server.receive("outcomes")
+    server.run(1, ["value"] * 3, first=1000)
+    records, listed, details = [], [], []
+    while len(records) < 3:
+        flush = server.receive("outcomes")
+        records += page(flush)
+        listed += flush.failed
+        details += flush.failures
+    assert listed == [1000, 1001, 1002] == [failure.index for failure in details]
+    assert [failure.status for failure in details] == [record.error.SerializeToString() for record in records]
+    assert {record.state for record in records} == {4}
+
+
+def test_listed_failures_are_bounded() -> None:
+    flush = flushed(150, 10)
     assert list(flush.failed) == list(range(1000, 1150))
     assert [failure.index for failure in flush.failures] == list(range(1000, 1100))
-    assert flush.failures[0].status == page(flush)[0].error.SerializeToString()
-    assert {record.state for record in page(flush)} == {4}
 
 
-def test_listed_failures_are_bounded_in_bytes(start: Start) -> None:
-    server = start("fails")
-    server.run(1, ["long"] * 10)
-    flush = server.receive("outcomes")
+def test_listed_failures_are_bounded_in_bytes() -> None:
+    flush = flushed(10, 16 << 10)
     assert len(flush.failed) == 10
-    sizes = [len(failure.status) for failure in flush.failures]
-    assert sum(sizes) <= outbox.MAX_FAILURE_BYTES < sum(sizes) + sizes[0]
-    assert all(size <= 16 << 10 for size in sizes)
+    assert sum(len(failure.status) for failure in flush.failures) == outbox.MAX_FAILURE_BYTES
 
 
 def test_a_large_lease_comes_in_flushes(start: Start) -> None:
@@ -133,8 +155,7 @@ def test_outcomes_leave_while_the_next_record_runs(start: Start, tmp_path: pathl
 def test_short_records_do_not_wait_for_each_other_long(start: Start) -> None:
     server = start("sleep_millis", run_ahead_millis=10_000)
     server.run(1, [8] * 40)
-    flush = server.receive("outcomes")
-    assert 3 <= flush.count <= 12  # 25 ms, and what a busy machine adds
+    assert server.receive("outcomes").count < 20  # 25 ms and what a busy machine adds, not the whole lease
     server.outcomes(1)
 
 
@@ -288,7 +309,7 @@ def test_idle_workers_exit_when_the_server_is_gone(start: Start) -> None:
 
 
 def test_busy_workers_exit_when_the_server_is_gone(start: Start) -> None:
-    server = start("tests.support.zoo:never_returns", path=[os.getcwd()])
+    server = start("tests.support.zoo:never_returns", path=[str(pathlib.Path.cwd())])
     server.run(1, [{}])
     zoo.until(lambda: server.cell().index == 0)
     server.hang_up()
@@ -304,7 +325,7 @@ def test_workers_that_wait_for_an_acknowledgement_exit_when_the_server_is_gone(s
 
 
 def test_a_handler_that_writes_without_end_does_not_reach_the_protocol(start: Start) -> None:
-    server = start("tests.support.zoo:endless_output", path=[os.getcwd()])
+    server = start("tests.support.zoo:endless_output", path=[str(pathlib.Path.cwd())])
     server.run(1, [{}])
     zoo.until(lambda: server.cell().index == 0)
     assert server.says_nothing(0.1)

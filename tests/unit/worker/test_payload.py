@@ -13,13 +13,14 @@ from collections import OrderedDict, namedtuple
 from typing import Any
 
 import pytest
-from batchyard_worker import payload
-from batchyard_worker.errors import Failure
-from batchyard_worker.v1 import worker_pb2
 from google.protobuf import any_pb2, descriptor_pb2, struct_pb2, wrappers_pb2
 from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+
+from batchyard_worker import payload
+from batchyard_worker.errors import Failure
+from batchyard_worker.v1 import worker_pb2
 
 Payload = worker_pb2.Payload
 MEBIBYTE = 1 << 20
@@ -74,8 +75,9 @@ def test_a_message_is_an_any() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "{", "nul", "NaN", "Infinity", "-Infinity", "1e400", "[1,]", "{'a': 1}", "\ufeff1", '"\\ud800"', '"\x01"',
-     "01", "1.", "1 2", "[" * 100_000, "9" * 5000, "[1e999, 12345678901234567890]", '["\\udc00", 12345678901234567890]'],
+    ["", " ", "{", "nul", "NaN", "Infinity", "-Infinity", "1e400", "[1,]", "{'a': 1}", "\ufeff1", '"\\ud800"',
+     '"\x01"', "01", "1.", "1 2", "[" * 100_000, "9" * 5000, "[1e999, 12345678901234567890]",
+     '["\\udc00", 12345678901234567890]'],
 )  # fmt: skip
 def test_not_json(text: str, library: str) -> None:
     with pytest.raises(Failure) as caught:
@@ -171,7 +173,7 @@ UUID = uuid.UUID(int=5)
         (-(2**63) - 1, str(-(2**63) - 1)),
         (10**100, str(10**100)),
         ((1, (2,)), "[1,[2]]"),
-        ({1: "a", 1.5: "b", None: "c", True: "d"}, '{"1":"d","1.5":"b","null":"c"}'),
+        ({1: "a", 1.5: "b", None: "c", False: "d"}, '{"1":"a","1.5":"b","null":"c","false":"d"}'),
         (OrderedDict(a=1), '{"a":1}'),
         (Box(a=Name("b")), '{"a":"b"}'),
         ({Name("k"): 1}, '{"k":1}'),
@@ -221,10 +223,10 @@ for _ in range(100_000):
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, [b"x"], {"a": {1}}, datetime.datetime(2020, 1, 1), datetime.date(2020, 1, 1), Data(1),
-     decimal.Decimal(1), math.nan, math.inf, [-math.inf], {"a": [None, math.nan]}, circle, deep, {(1, 2): 3},
-     "\ud800", ["\ud800"], {"\ud800": 1}, 1j, range(3), iter([1]), print, [10**5000], {Colour.RED: 1}, {UUID: 1},
-     descriptor_pb2.UninterpretedOption.NamePart()],
+    [object(), {1, 2}, [b"x"], {"a": {1}}, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+     datetime.date(2020, 1, 1), Data(1), decimal.Decimal(1), math.nan, math.inf, [-math.inf], {"a": [None, math.nan]},
+     circle, deep, {(1, 2): 3}, "\ud800", ["\ud800"], {"\ud800": 1}, 1j, range(3), iter([1]), print, [10**5000],
+     {Colour.RED: 1}, {UUID: 1}, descriptor_pb2.UninterpretedOption.NamePart()],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_no_payload_can_hold(value: Any, library: str) -> None:
@@ -260,7 +262,7 @@ def test_json_comes_back(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["x" * MEBIBYTE, b"x" * MEBIBYTE, ["x" * MEBIBYTE]], ids=type)
 def test_an_output_that_is_too_large(value: Any) -> None:
-    with pytest.raises(Failure, match=r"has 10485\d\d bytes, 1048576 are allowed") as caught:
+    with pytest.raises(Failure, match=r"has 1048[56]\d\d bytes, 1048576 are allowed") as caught:
         payload.from_python(value, MEBIBYTE)
     assert (caught.value.code, caught.value.reason) == (8, "OUTPUT_TOO_LARGE")
 
@@ -269,7 +271,7 @@ def test_an_output_that_is_too_large(value: Any) -> None:
 def test_the_bound_is_of_the_serialized_payload(value: Any) -> None:
     size = len(payload.from_python(value, MEBIBYTE))
     assert payload.from_python(value, size)
-    with pytest.raises(Failure, match="bytes are allowed|are allowed"):
+    with pytest.raises(Failure, match="are allowed"):
         payload.from_python(value, size - 1)
 
 
@@ -285,5 +287,5 @@ def test_parameters() -> None:
 
 
 def test_parameters_that_are_not_json() -> None:
-    with pytest.raises(Failure, match="^parameters: not JSON"):
+    with pytest.raises(Failure, match="parameters: not JSON"):
         payload.parameters_of(Payload(text="{").SerializeToString())

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from batchyard_worker import isolation, supervisor
 
+from batchyard_worker import isolation, supervisor
 from tests.support import zoo
 from tests.unit.worker.supervised import Supervised
 
@@ -133,7 +133,7 @@ def test_the_cgroup_is_gone_afterwards(start: Start, level: str) -> None:
 
 
 def test_a_program_that_is_not_there(start: Start) -> None:
-    report = start(argv=["/no/such \"program\""]).report()
+    report = start(argv=['/no/such "program"']).report()
     assert (report["exit"], report["signal"], report["survivors"]) == (None, None, [])
     assert '/no/such "program"' in report["error"]
 
@@ -162,7 +162,7 @@ def test_the_worker_gets_default_signals_and_its_descriptors_alone(start: Start,
     os.close(write)
     assert os.read(read, 4096).decode() == repr(([], [0, 1, 2, write]))
     # The supervisor has none of it: when the worker ends, the server sees it.
-    assert str(write) not in os.listdir(f"/proc/{worker.supervisor_pid()}/fd")
+    assert not pathlib.Path(f"/proc/{worker.supervisor_pid()}/fd/{write}").is_symlink()
     os.close(read)
 
 

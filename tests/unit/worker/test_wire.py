@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from batchyard_worker import wire
-from batchyard_worker.v1 import worker_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+
+from batchyard_worker import wire
+from batchyard_worker.v1 import worker_pb2
 
 TASK = "projects/p-1/batchTasks/Täsk"
 OFFSET = 1_700_000_000_123_456_789
@@ -15,7 +16,8 @@ int64 = st.integers(0, 2**63 - 1)
 results = st.binary(max_size=2000).map(lambda data: data.hex().encode()) | st.builds(
     wire.Ended,
     output=st.none() | st.binary(max_size=300).map(lambda data: wire.delimited(0x1A, data)),
-    error=st.none() | st.text(min_size=1, max_size=300).map(lambda text: wire.delimited(0x12, text.encode("utf-8", "replace"))),
+    error=st.none()
+    | st.text(min_size=1, max_size=300).map(lambda text: wire.delimited(0x12, text.encode("utf-8", "replace"))),
     exit_code=st.none() | st.integers(-64, 255),
 )
 steps = st.lists(

@@ -25,7 +25,7 @@ def sleep_millis(record, context):
     """Waits as many milliseconds as the record says; notes in a side log that it began."""
     if isinstance(record, list):
         record, log = record
-        with open(log, "a") as file:
+        with pathlib.Path(log).open("a") as file:
             file.write(f"{context.index}\n")
     select.select([], [], [], record / 1000)
     return context.index
@@ -81,9 +81,12 @@ def fails(record, context):
         raise RecordError(5, "")
     if record == "surrogate":
         raise ValueError("half \ud800 pair")
-    raise {"exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "memory": MemoryError(), "value": ValueError("bad")}[
-        record
-    ]
+    raise {
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt(),
+        "memory": MemoryError(),
+        "value": ValueError("bad"),
+    }[record]
 
 
 class Built:
@@ -123,15 +126,11 @@ not_callable = 5
 
 
 def search_path(record, context):
-    return [sys.path, os.getcwd(), sorted(name for name in sys.modules if name.startswith("batchyard_server"))]
-
-
-def open_files(record, context):
-    return {name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)}
-
-
-def _is_open(name):
-    return os.path.exists(f"/proc/self/fd/{name}") or os.path.islink(f"/proc/self/fd/{name}")
+    return [
+        sys.path,
+        str(pathlib.Path.cwd()),
+        sorted(name for name in sys.modules if name.startswith("batchyard_server")),
+    ]
 
 
 def child_files(record, context):
