@@ -27,7 +27,7 @@ from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.handler import Isolation
 from batchyard_server.rpc.server import RpcServer
 from batchyard_server.store.errors import StoreError
-from batchyard_server.store.protocols import Store
+from batchyard_server.store.protocols import LiveTask, Store
 from batchyard_server.store.sqlite import open_sqlite
 
 OK, CANNOT_START, INTERRUPTED = 0, 1, 130
@@ -68,7 +68,7 @@ class App:
             raise CannotStart(str(error)) from error
         try:
             dispatcher, handlers = self._make_dispatcher()
-            recovered = await self._store.recover()
+            recovered = await self._recover()
             self._rpc = RpcServer(
                 Deps(
                     store=self._store,
@@ -88,6 +88,13 @@ class App:
             await self._store.close()
             raise
         self._watch_health()
+
+    async def _recover(self) -> list[LiveTask]:
+        began = self._clock.monotonic_ns()
+        recovered = await self._store.recover()
+        millis = (self._clock.monotonic_ns() - began) / 1e6
+        _log.info("recovered %d unfinished tasks in %.2f ms", len(recovered), millis)
+        return recovered
 
     def _make_dispatcher(self) -> tuple[Dispatcher, HandlerBook]:
         """Kill what an earlier server left, then make what runs the records."""
