@@ -56,9 +56,13 @@ def _leave(number: int, _frame: object) -> NoReturn:
 
 def _demonstrate(console: Console, data: Path, corpus: Corpus) -> int:
     with LocalServer(data) as server, Client(server.target) as client:
-        console.print(f"A server is running on {server.target}; its data directory is {data} and will be kept.")
-        console.print(f"To serve it again afterwards:  [bold]{escape(_serve_command(data))}[/]", highlight=False)
-        console.print(f"Reading, checking and submitting every .py file below {corpus.root}", highlight=False)
+        console.print(f"A server runs on {server.target}; its data directory, {data}, is kept.", soft_wrap=True)
+        console.print(
+            f"To serve it again afterwards:  [bold]{escape(_serve_command(data))}[/]", highlight=False, soft_wrap=True
+        )
+        console.print(
+            f"Reading, checking and submitting every .py file below {corpus.root}", highlight=False, soft_wrap=True
+        )
         result = _run(console, client, corpus)
         audit = report.Audit.of(result.records())
     report.show_extremes(console, audit)
@@ -77,11 +81,13 @@ def _run(console: Console, client: Client, corpus: Corpus) -> BatchTaskResult:
             labels={"demo": "stdlib"},
             progress=lambda counts: status.update(f"submitted {counts.total} files"),
         )
-    console.print(f"Submitted {corpus.count} files as {operation.task_name}", highlight=False)
+    console.print(f"Submitted {corpus.count} files as {operation.task_name}", highlight=False, soft_wrap=True)
     if corpus.added:
         console.print("This library has no file that cannot be parsed: three broken ones were added.")
     if corpus.skipped:
-        console.print(f"Left out (larger than 1 MiB, or unreadable): {', '.join(corpus.skipped)}", highlight=False)
+        console.print(
+            f"Left out (larger than 1 MiB, or unreadable): {', '.join(corpus.skipped)}", highlight=False, soft_wrap=True
+        )
     with rich_progress("audited", console=console) as bar:
         return operation.wait(progress=bar)
 
