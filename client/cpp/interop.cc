@@ -1,8 +1,8 @@
 // Submits a batch to the handler `echo` through the generated stubs, waits for it and reads it back.
 //
-// Usage: interop HOST:PORT [SERVICE_CONFIG.json] < RECORDS, one JSON text per line. It prints, one per line: the outputs
-// that ListRecords gave, in index order; those that StreamRecords gave; the final state and the count of succeeded
-// records; code, reason and domain of the error of a call that must fail. tests/interop compares them.
+// Usage: interop HOST:PORT [SERVICE_CONFIG.json] < RECORDS, one JSON text per line. It prints, one per line: the
+// outputs that ListRecords gave, in index order; those that StreamRecords gave; the final state and the count of
+// succeeded records; code, reason and domain of the error of a call that must fail. tests/interop compares them.
 #include <chrono>
 #include <cstdint>
 #include <fstream>

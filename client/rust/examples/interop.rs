@@ -1,8 +1,8 @@
 //! Submits a batch to the handler `echo` through the generated stubs, waits for it and reads it back.
 //!
 //! Usage: `interop HOST:PORT < RECORDS`, one JSON text per line. It prints, one per line: the outputs that ListRecords
-//! gave, in index order; those that StreamRecords gave; the final state and the count of succeeded records; code, reason
-//! and domain of the error of a call that must fail. tests/interop compares them.
+//! gave, in index order; those that StreamRecords gave; the final state and the count of succeeded records; code,
+//! reason and domain of the error of a call that must fail. tests/interop compares them.
 
 use std::error::Error;
 use std::time::Duration;
