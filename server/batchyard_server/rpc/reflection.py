@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
@@ -49,6 +49,7 @@ class Reflection:
     """Describes `services`."""
 
     def __init__(self, services: Sequence[str]) -> None:
+        _describe_v1(descriptor_pool.Default())
         pool: Any = _Pool(descriptor_pool.Default())
         self._servicer = aio.ReflectionServicer([*services, *NAMES], pool=pool)
 
@@ -61,6 +62,21 @@ class Reflection:
         responses: Any = self._servicer.ServerReflectionInfo(_requests(raws), context)
         async for response in responses:
             yield response.SerializeToString()
+
+
+def _describe_v1(pool: descriptor_pool.DescriptorPool) -> None:
+    """Add the descriptors of v1 to `pool`: those of v1alpha, which alone grpcio-reflection ships, by the other name.
+
+    Tools that describe every listed service fail as a whole if one is not found.
+    """
+    file = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    renamed = text_format.MessageToString(file).replace("v1alpha", "v1")
+    file = text_format.Parse(renamed, descriptor_pb2.FileDescriptorProto())
+    try:
+        pool.FindFileByName(file.name)
+    except KeyError:
+        pool.AddSerializedFile(file.SerializeToString())
 
 
 async def _requests(raws: AsyncIterator[bytes]) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
