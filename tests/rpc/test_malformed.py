@@ -12,7 +12,9 @@ import pytest
 from google.longrunning import operations_pb2
 
 from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard_server.model import failpoints
 from batchyard_server.model.errors import Code, Reason
+from tests.rpc import world
 from tests.rpc.test_errors import fail
 from tests.rpc.world import create, name
 from tests.support.errors import answer, provokes
@@ -87,6 +89,33 @@ async def test_a_fault_of_the_server_tells_an_id_and_logs_the_cause(
         assert logged.exc_info is not None
         assert "failpoint" in str(logged.exc_info[1])
         await server.tasks.CreateBatchTask(create("t"))
+
+
+POINTS = {
+    "engine.create.before_store": ("CreateBatchTask", create("new")),
+    "engine.create.after_store": ("CreateBatchTask", create("new")),
+    "engine.append.after_store": (
+        "AppendRecords",
+        service.AppendRecordsRequest(name=name("draft"), first_index=2, records=[world.record()]),
+    ),
+    "engine.start.after_store": ("StartBatchTask", service.StartBatchTaskRequest(name=name("draft"))),
+    "engine.cancel.after_store": ("CancelBatchTask", service.CancelBatchTaskRequest(name=name("draft"))),
+    "engine.delete.after_store": ("DeleteBatchTask", service.DeleteBatchTaskRequest(name=name("draft"))),
+}
+
+
+def test_every_failpoint_of_the_engine_is_here() -> None:
+    assert set(POINTS) == {each for each in failpoints.POINTS if each.startswith("engine.")}
+
+
+@provokes(Reason.INTERNAL_ERROR)
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_failpoint_of_the_engine(tmp_path: pathlib.Path, point: str) -> None:
+    async with serving(tmp_path) as server:
+        await world.populate(server)
+    async with serving(tmp_path, failpoints=f"{point}=error") as server:
+        found = await fail(server, *POINTS[point])
+        assert found.reason is Reason.INTERNAL_ERROR
 
 
 @provokes(Reason.DISK_FULL, Reason.STORE_UNAVAILABLE)
