@@ -71,8 +71,8 @@ def get(client: Client, args: Namespace) -> int:
 
 def list_tasks(client: Client, args: Namespace) -> int:
     """Show the tasks of the project, newest first."""
-    status = {} if args.status is None else {"status": args.status}
-    infos = _first(client.batch.list_info(timeout=args.timeout, **status), args.limit)
+    found = client.batch.list_info(timeout=args.timeout)
+    infos = _first((info for info in found if args.state in {None, info.state.name.lower()}), args.limit)
     if args.json:
         for info in infos:
             _show(info, args)

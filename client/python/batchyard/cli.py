@@ -17,6 +17,7 @@ import grpc
 from batchyard import _cli_output, _cli_verbs
 from batchyard._channel import DEFAULT_TARGET, version
 from batchyard._errors import BatchTaskError, BatchyardError, RpcError, WaitTimeoutError
+from batchyard._info import BatchTaskState
 from batchyard._sync.client import Client
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each."))
     listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.")
-    listed.add_argument("--status", help="only created, pending, in_progress, completed, failed or canceled ones")
+    states = [state.name.lower() for state in BatchTaskState if state]
+    listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
     listed.add_argument("--limit", type=int, metavar="N", help="at most so many")
     verb("get", _cli_verbs.get, "Show one task.").add_argument("task", help="task id or name")
     waited = verb("wait", _cli_verbs.wait, "Wait for the end of a task.")

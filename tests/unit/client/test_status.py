@@ -1,0 +1,121 @@
+"""Statuses: Yandex's members and numbers, and the mapping of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.longrunning.operations_pb2 import Operation
+from google.protobuf.wrappers_pb2 import StringValue
+
+from batchyard import BatchTaskState, BatchTaskStatus, OperationErrorInfo, OperationStatus, RecordState, StopReason
+from batchyard._info import HandlerIsolation, HandlerKind, WaitingReason
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
+from batchyard.v1.handler_pb2 import Handler
+from batchyard.v1.record_pb2 import RecordInfo
+
+
+def test_members_and_numbers() -> None:
+    assert {member.name: member.value for member in BatchTaskStatus} == {
+        "UNKNOWN": -1,
+        "STATUS_UNSPECIFIED": 0,
+        "CREATED": 1,
+        "PENDING": 2,
+        "IN_PROGRESS": 3,
+        "COMPLETED": 4,
+        "FAILED": 5,
+        "CANCELED": 6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("DRAFT", 1), ("QUEUED", 2), ("RUNNING", 3), ("CANCELLING", 3), ("SUCCEEDED", 4), ("FAILED", 5), ("CANCELLED", 6)],
+)
+def test_status_of_a_state(state: str, status: int) -> None:
+    assert BatchTaskStatus.of_state(BatchTaskInfo.State.Value(state)) == status
+
+
+def test_every_state_has_a_status() -> None:
+    for number in BatchTaskInfo.State.values():
+        assert BatchTaskStatus.of_state(number) is not BatchTaskStatus.UNKNOWN
+    assert BatchTaskStatus.of_state(99) is BatchTaskStatus.UNKNOWN
+
+
+@pytest.mark.parametrize("status", list(BatchTaskStatus))
+def test_what_a_status_is(status: BatchTaskStatus) -> None:
+    assert status.is_running == (status.value in {1, 2, 3})
+    assert status.is_succeeded == (status.value == 4)
+    assert status.is_failed == (status.value in {5, 6})
+    assert status.is_finished == (status.value in {4, 5, 6})
+    expected = "success" if status.value == 4 else "failed" if status.value in {5, 6} else "running"
+    assert status.status_name == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("completed", 4), ("COMPLETED", 4), (4, 4), (-1, -1), (True, 1)])
+def test_coercion(value: Any, expected: int) -> None:
+    assert BatchTaskStatus.coerce(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("cancelled", ValueError),
+        ("STATUS_COMPLETED", ValueError),
+        (99, ValueError),
+        (1.0, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_coercion_refuses(value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        BatchTaskStatus.coerce(value)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (BatchTaskState, BatchTaskInfo.State),
+        (StopReason, BatchTaskInfo.StopReason),
+        (WaitingReason, BatchTaskInfo.WaitingReason),
+        (RecordState, RecordInfo.State),
+        (HandlerKind, Handler.Kind),
+        (HandlerIsolation, Handler.Isolation),
+    ],
+)
+def test_enums_are_those_of_the_contract(ours: Any, theirs: Any) -> None:
+    assert {member.name: member.value for member in ours} == dict(theirs.items())
+    assert ours(99).name.endswith("_99")
+    assert ours(99) == 99
+
+
+def test_an_operation_that_runs() -> None:
+    status = OperationStatus.of(Operation(name="x"))
+    assert (status.done, status.error, status.response, status.metadata) == (False, None, None, None)
+    assert (status.is_running, status.is_succeeded, status.is_failed, status.is_finished) == (True, False, False, False)
+    assert status.status_name == "running"
+
+
+def test_an_operation_that_failed() -> None:
+    operation = Operation(done=True)
+    operation.error.code = 5
+    operation.error.message = "gone"
+    operation.error.details.add().Pack(StringValue(value="more"))
+    operation.error.details.add(type_url="type.googleapis.com/no.such.Type", value=b"xyz")
+    status = OperationStatus.of(operation)
+    assert (status.is_running, status.is_succeeded, status.is_failed, status.is_finished) == (False, False, True, True)
+    assert status.status_name == "failed"
+    assert status.error == OperationErrorInfo(
+        5, "gone", ['google.protobuf.StringValue { value: "more" }', "no.such.Type { 3 bytes }"]
+    )
+
+
+def test_an_operation_that_succeeded_with_something_else() -> None:
+    operation = Operation(done=True)
+    operation.response.Pack(StringValue(value="x"))
+    operation.metadata.type_url = "type.googleapis.com/no.such.Type"
+    status = OperationStatus.of(operation)
+    assert status.is_succeeded
+    assert status.response == StringValue(value="x")
+    assert status.metadata == operation.metadata
+    assert status.status_name == "success"
