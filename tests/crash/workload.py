@@ -33,10 +33,11 @@ PARENT = "projects/default"
 POLL = Duration(nanos=200_000_000)
 
 
-def record(letter: str, nap: float = 0.0, **more: object) -> RecordInput:
-    """A record whose handler naps and then does what the letter of the plan says."""
-    doing = {"do": "fail"} if letter == FAIL else {}
-    return RecordInput(payload=Payload(text=json.dumps({"nap": nap, **doing, **more})))
+def record(letter: str = OK, nap: float = 0.0, **do: object) -> RecordInput:
+    """A record whose handler naps, does what it is told, and ends as the letter of the plan says."""
+    if letter == FAIL:
+        do["fail"] = True
+    return RecordInput(payload=Payload(text=json.dumps({"nap": nap, "do": do})))
 
 
 async def list_tasks(stubs: Stubs) -> list[BatchTaskInfo]:
@@ -113,7 +114,7 @@ class Clients:
     async def cancelled(self) -> None:
         """A task that leaves a process behind, and is cancelled in the middle."""
         entry = self._open("cancelled", OK * 400)
-        records = [record(each, 0.005, **({"do": "leave"} if i == 3 else {})) for i, each in enumerate(entry.plan)]
+        records = [record(each, 0.005, **({"leave": True} if i == 3 else {})) for i, each in enumerate(entry.plan)]
         await self.create(entry, records)
         for _ in range(self._chance.randint(1, 3)):
             await self.look(entry)

@@ -26,7 +26,14 @@ _previous = 0
 
 
 def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Runs one record: {"nap": seconds, "do": what}. Its output says which execution it was."""
+    """Runs one record: {"nap": seconds, "do": what}. Its output says which execution it was.
+
+    `do`, of those that are given, in this order:
+        leave           start a daemon in a session of its own
+        wait, sign      at this attempt, if the file `sign` is not there: make it, and never return
+        die             end this process by this signal
+        fail            raise
+    """
     global _previous
     start = time.monotonic_ns()
     job = context.parameters["job"]
@@ -35,25 +42,25 @@ def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
         if nap := record.get("nap"):
             time.sleep(nap)
         if do := record.get("do"):
-            _act(do, record, context)
+            _act(do, context)
     finally:
         _previous = time.monotonic_ns() - start
     return {"process": PROCESS, "start": start}
 
 
-def _act(do: str, record: dict[str, Any], context: Any) -> None:
-    if do == "fail":
-        raise RecordError("INVALID_ARGUMENT", f"record {context.index} was made to fail")
-    if do == "leave":  # a daemon in a session of its own
+def _act(do: dict[str, Any], context: Any) -> None:
+    if "leave" in do:
         subprocess.Popen(["setsid", "sleep", "3600"], stdin=subprocess.DEVNULL, start_new_session=True)
-        return
-    if do == "wait" and context.attempt == record["attempt"] and not (sign := pathlib.Path(record["sign"])).exists():
+    if context.attempt == do.get("wait") and not (sign := pathlib.Path(do["sign"])).exists():
         sign.touch()
         while True:
             signal.pause()
-    os.kill(os.getpid(), record["signal"])
-    while True:
-        signal.pause()
+    if "die" in do:
+        os.kill(os.getpid(), do["die"])
+        while True:
+            signal.pause()
+    if "fail" in do:
+        raise RecordError("INVALID_ARGUMENT", f"record {context.index} was made to fail")
 
 
 def _stat(pid: int) -> list[str]:
