@@ -76,7 +76,9 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     return changes.write(tx, held, _end_if_complete(tx, counted))
 
 
-def release(tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int]) -> Task | None:
+def release(
+    tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
+) -> Task | None:
     """See Store.release."""
     held = tasks.entry(tx, lease.task_key)
     if held is None:
@@ -93,7 +95,7 @@ def release(tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreap
         if unreaped:  # shown once the task is final
             error = task.error or task_bytes.cancelled_error()
             task = replace(task, error=task_bytes.add_unreaped(error, unreaped))
-        if not leases:
+        if ends_cancel and not leases:
             task = task.enter(after(task.state, Event.ALL_REAPED), tx.clock.now_us())
     if task == held.task:
         return task

@@ -16,10 +16,9 @@ _GENERATIONS = 1 << 20  # of one task at most
 _COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
 _JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
 BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
-LIST = (
-    _JOINED + "WHERE operation.project = ? AND hidden = 0 AND operation.create_us <= ? "
-    "AND (operation.create_us < ? OR operation_id < ?) ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
-)
+_LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
+LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
+LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 _LATEST = 2**63 - 1
 
 
@@ -65,7 +64,9 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
     """See Store.list_operations."""
     create_us, operation_id = after or (_LATEST, "")
-    rows = reader.run(LIST, (project, create_us, create_us, operation_id, limit))
+    rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
+    if len(rows) < limit:
+        rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
     return [_of_row(reader, row) for row in rows]
 
 

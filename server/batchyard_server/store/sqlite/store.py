@@ -228,9 +228,11 @@ class SqliteStore:
         """See Store.record_outcomes."""
         return await self.writer.submit(lambda tx: leases.record_outcomes(tx, lease, flush), size=len(flush.page))
 
-    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = ()) -> Task | None:
+    async def release(
+        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+    ) -> Task | None:
         """See Store.release."""
-        return await self.writer.submit(lambda tx: leases.release(tx, lease, begun, unreaped))
+        return await self.writer.submit(lambda tx: leases.release(tx, lease, begun, unreaped, ends_cancel))
 
     async def recover(self) -> list[LiveTask]:
         """See Store.recover."""

@@ -46,11 +46,12 @@ _INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold) VALUES ({', '.join('
 _UPDATE_COUNTS = f"UPDATE task SET {' = ?, '.join(_COUNTS)} = ?, info = ? WHERE key = ?"
 _UPDATE = f"UPDATE task SET {' = ?, '.join([*_COUNTS, *_CONDITION])} = ?, info = ? WHERE key = ?"
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
-# create_us <= ? is the range in the index; the second term leaves out what came before among equal times.
-LIST = (
-    "SELECT key, task_id, create_us, info, fixed_size FROM task WHERE project = ? AND id_fold IS NOT NULL "
-    "AND create_us <= ? AND (create_us < ? OR task_id > ?) ORDER BY create_us DESC, task_id LIMIT ?"
+_LISTED = (
+    "SELECT key, task_id, create_us, iif(fixed_size, info, NULL) FROM task WHERE project = ? AND id_fold IS NOT NULL "
 )
+# Two ranges of the index, each begun at its first row: one statement with OR would read all equal times again.
+LIST_EQUAL = _LISTED + "AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
+LIST_OLDER = _LISTED + "AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
 _LATEST = 2**63 - 1
 _TASK_ID = _NAMES.index("task_id")
 
@@ -106,20 +107,26 @@ def live(source: Reader | Transaction) -> list[Task]:
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> list[TaskRow]:
     """See Store.list_tasks."""
     create_us, task_id = after or (_LATEST, "")
+    rows = reader.run(LIST_EQUAL, (project, create_us, task_id, limit)) if after else []
+    if len(rows) < limit:
+        rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
+    infos = [row[3] for row in rows]
+    if all(infos) and sum(map(len, infos)) <= max_bytes:  # the usual case: rows only get their class
+        return list(map(TaskRow._make, rows))
     found: list[TaskRow] = []
     size = 0
-    cursor = reader.stream(LIST, (project, create_us, create_us, task_id, limit))
-    try:
-        for key, name, us, info, fixed_size in cursor:
-            if not fixed_size:
-                info = fixed_apart(reader, key) + info
-            size += len(info)
-            if size > max_bytes and found:
-                break
-            found.append(TaskRow(key=key, task_id=name, create_us=us, info=info))
-    finally:
-        cursor.close()
+    for key, name, us, info in rows:
+        whole = info or _whole_info(reader, key)
+        size += len(whole)
+        if size > max_bytes and found:
+            break
+        found.append(TaskRow(key, name, us, whole))
     return found
+
+
+def _whole_info(reader: Reader, key: int) -> bytes:
+    """The info of a task that keeps its fixed part in task_fixed."""
+    return fixed_apart(reader, key) + reader.run("SELECT info FROM task WHERE key = ?", (key,))[0][0]
 
 
 def entry(tx: Transaction, key: int) -> Entry | None:
