@@ -16,7 +16,7 @@ from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard_server.model.errors import Code, Reason
 from tests.rpc import world
 from tests.rpc.test_append import message
-from tests.rpc.test_errors import fail
+from tests.rpc.test_errors import drained, fail
 from tests.rpc.test_wait import start_wait, wait
 from tests.rpc.world import PROJECT, create, name
 from tests.support.errors import answer, provokes
@@ -109,6 +109,14 @@ async def test_health_says_so_to_those_who_ask_and_those_who_watch(server: Serve
     for each in ("", "batchyard.v1.BatchTaskService", "google.longrunning.Operations"):
         found = await server.health.Check(health_pb2.HealthCheckRequest(service=each))
         assert found.status == Status.NOT_SERVING
+
+
+async def test_watches_do_not_hold_up_the_end(server: Served) -> None:
+    watch = server.health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == Status.SERVING
+    server.rpc.drain()
+    await asyncio.wait_for(server.rpc.stop(10 * SECONDS), SECONDS)
+    assert [each.status for each in await drained(watch)] == [Status.NOT_SERVING]
 
 
 async def test_health_of_each_service(server: Served) -> None:

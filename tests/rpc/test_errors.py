@@ -267,9 +267,12 @@ async def _call(rpc: Any, method: str, request: Message) -> None:
         await rpc(request)
 
 
-async def drained(messages: AsyncIterator[Any]) -> list[Any]:
-    """Read a stream to its end."""
-    return [message async for message in messages]
+async def drained(messages: Any) -> list[Any]:
+    """Read a stream to its end, also one that `read` was called on."""
+    found: list[Any] = []
+    while (message := await messages.read()) is not grpc.aio.EOF:
+        found.append(message)
+    return found
 
 
 async def _once(request: Message) -> AsyncIterator[Message]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import grpc
 import pytest
 from google.longrunning import operations_pb2 as lro
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import limits
+from batchyard_server.model.errors import Code, Reason
+from tests.rpc.test_errors import drained
 from tests.rpc.world import PROJECT, create, name, record
 from tests.support.clock import FakeClock
+from tests.support.errors import answer, provokes
 from tests.support.server import Served, serving
 
 COUNT = 57
@@ -216,6 +220,17 @@ async def test_pages_of_large_records(server: Served) -> None:
     assert [len(page.records) for page in pages] == [3, 3, 2]
     stream = server.tasks.StreamRecords(service.StreamRecordsRequest(parent=name("t"), view=RecordInfo.FULL))
     assert [len(message.records) async for message in stream] == [1] * 8
+
+
+@provokes(Reason.RESOURCE_NOT_FOUND)
+async def test_a_stream_of_a_task_that_is_deleted_meanwhile_does_not_look_complete(server: Served) -> None:
+    await server.tasks.CreateBatchTask(create("t", records=2000, start=False))
+    stream = server.tasks.StreamRecords(service.StreamRecordsRequest(parent=name("t"), page_size=1))
+    await stream.read()
+    await server.tasks.DeleteBatchTask(service.DeleteBatchTaskRequest(name=name("t")))
+    with pytest.raises(grpc.RpcError) as caught:
+        await drained(stream)
+    assert answer(caught.value).code is Code.NOT_FOUND
 
 
 async def test_a_stream_of_records_goes_on_from_any_message(server: Served) -> None:

@@ -25,6 +25,7 @@ class Health:
     def __init__(self, services: Sequence[str]) -> None:
         self._services = {"", *services}
         self._serving = True
+        self._closed = False
         self._changed = asyncio.Event()
 
     def register(self, service: Service) -> None:
@@ -36,8 +37,16 @@ class Health:
         """Change the status and tell the watchers."""
         if serving is not self._serving:
             self._serving = serving
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+            self._tell()
+
+    def close(self) -> None:
+        """End the watches: they would hold up the end of the server for as long as it lets calls finish."""
+        self._closed = True
+        self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def check(self, raw: bytes, context: Context) -> bytes:
         """Check. An unknown service is a plain NOT_FOUND, as the protocol says."""
@@ -49,7 +58,7 @@ class Health:
     async def watch(self, raw: bytes, _context: Context) -> Messages:
         """Watch. An unknown service stays SERVICE_UNKNOWN: services never come later."""
         request = parse(health_pb2.HealthCheckRequest, raw)
-        while True:
+        while not self._closed:
             changed = self._changed
             yield self._status(request.service)
             await changed.wait()

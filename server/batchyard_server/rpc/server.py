@@ -59,5 +59,6 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float) -> None:
         """Stop listening; calls still open after `grace_seconds` are ended."""
+        self.health.close()
         await self._server.stop(grace_seconds)
         self._waits.stop()
