@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,19 +17,6 @@ from tests.unit.worker.test_errors import read
 
 Payload = worker_pb2.Payload
 Start = Callable[..., FakeServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    servers: list[FakeServer] = []
-
-    def make(*arguments: Any, **options: Any) -> FakeServer:
-        servers.append(FakeServer(*arguments, **options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        assert server.close() == ""
 
 
 def error(record: worker_pb2.RecordInfo) -> tuple[str, int, str]:
