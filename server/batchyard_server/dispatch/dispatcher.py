@@ -21,7 +21,7 @@ from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import ResourceExhausted, Unavailable
+from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import StopReason, TaskState, WaitingReason
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
@@ -171,11 +171,11 @@ class Dispatcher:
             self._spawn(self._release_all(queue, releases))
 
     async def _release_all(self, queue: TaskQueue, releases: Sequence[Release]) -> None:
-        nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
-        unreaped = tuple(pid for release in releases for pid in release.unreaped)
-        await self._settler.release(Release(nothing, unreaped=unreaped))  # first, for the last one ends the task
         for release in releases:
             await self._settler.release(Release(release.lease, release.begun))
+        nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
+        unreaped = tuple(pid for release in releases for pid in release.unreaped)
+        await self._settler.release(Release(nothing, unreaped=unreaped, ends_cancel=True))
 
     # -- giving out work ------------------------------------------------------------------------------------------
 
@@ -235,8 +235,9 @@ class Dispatcher:
         """The inputs of the first of these records; of none if they cannot be read now."""
         try:
             return await self._store.inputs(queue.task.key, wanted, limits.SEGMENT_BYTES)
-        except Exception:
-            log.exception("cannot read the inputs of %s, trying again", queue.task.name)
+        except Exception as error:
+            unknown = None if isinstance(error, BatchyardError) else error
+            log.warning("cannot read inputs of %s, trying again: %s", queue.task.name, error, exc_info=unknown)
             self._rest(queue)
             return [], b""
 

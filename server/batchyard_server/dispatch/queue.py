@@ -15,11 +15,15 @@ from batchyard_server.model.task import Attempts, Lease, Task
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A lease that is to be ended: with what began under it, and the processes that did not end."""
+    """A lease that is to be ended: with what began under it, and the processes that did not end.
+
+    `ends_cancel`: no worker has records of the task any more, so that a CANCELLING one becomes CANCELLED.
+    """
 
     lease: Lease
     begun: Mapping[int, Attempts] = field(default_factory=dict[int, Attempts])
     unreaped: tuple[int, ...] = ()
+    ends_cancel: bool = False
 
 
 class TaskQueue:

@@ -72,7 +72,9 @@ class Settler:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
             "dispatch.before_release",
-            lambda: self._store.release(release.lease, release.begun, release.unreaped),
+            lambda: self._store.release(
+                release.lease, release.begun, release.unreaped, ends_cancel=release.ends_cancel
+            ),
         )
 
     async def settle(self, subtask: Subtask, loss: Loss) -> dict[int, Attempts]:

@@ -14,13 +14,24 @@ MOST_RETRY_SECONDS = 30.0
 
 
 class HandlerBook:
-    """The configured handlers and whether their last load worked. Implements `engine.live.Handlers`."""
+    """The configured handlers and whether their last load worked. Implements `engine.live.Handlers`.
 
-    def __init__(self, specs: Mapping[str, HandlerSpec], isolation: Isolation) -> None:
+    Attributes:
+        on_retry: called when a handler whose load failed may be tried again.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, HandlerSpec],
+        isolation: Isolation,
+        *,
+        first_retry_seconds: float = FIRST_RETRY_SECONDS,
+    ) -> None:
         self._specs = dict(sorted(specs.items()))
         self._isolation = isolation
+        self._first_retry_seconds = first_retry_seconds
         self._failures: dict[str, int] = {}
-        self._unavailable: dict[str, asyncio.TimerHandle] = {}
+        self._pausing: dict[str, asyncio.TimerHandle] = {}
         self._broken: set[str] = set()
         self.on_retry: Callable[[], None] = lambda: None
 
@@ -39,7 +50,7 @@ class HandlerBook:
 
     def can_start(self, handler_id: str) -> bool:
         """Whether a worker may be started now: configured, and not within the pause after a failed load."""
-        return handler_id in self._specs and handler_id not in self._unavailable
+        return handler_id in self._specs and handler_id not in self._pausing
 
     def _status(self, spec: HandlerSpec) -> HandlerStatus:
         return HandlerStatus(spec=spec, isolation=self._isolation, available=spec.handler_id not in self._broken)
@@ -54,13 +65,13 @@ class HandlerBook:
     def failed(self, handler_id: str, error: str) -> None:
         """A worker could not load it: try again after 1 s, 2 s, … 30 s."""
         failures = self._failures[handler_id] = self._failures.get(handler_id, 0) + 1
-        pause = min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), MOST_RETRY_SECONDS)
+        pause = min(self._first_retry_seconds * 2.0 ** min(failures - 1, 10), MOST_RETRY_SECONDS)
         log.error("handler %s cannot be loaded, next try in %g s: %s", handler_id, pause, error.rstrip())
         self._broken.add(handler_id)
-        if handler_id not in self._unavailable:
+        if handler_id not in self._pausing:
             loop = asyncio.get_running_loop()
-            self._unavailable[handler_id] = loop.call_later(pause, self._again, handler_id)
+            self._pausing[handler_id] = loop.call_later(pause, self._again, handler_id)
 
     def _again(self, handler_id: str) -> None:
-        del self._unavailable[handler_id]
+        del self._pausing[handler_id]
         self.on_retry()
