@@ -6,6 +6,7 @@ import asyncio
 import json
 import pathlib
 import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -120,6 +121,36 @@ async def test_a_kill_of_the_server_counts_as_neither(server: Server) -> None:
     side.check(worker_kills=0, processes=4)
     await client.channel.close()
     await server.stop()
+
+
+@pytest.mark.parametrize(("nap", "most"), [(0.001, 51), (0.02, 3), (0.08, 1)])
+async def test_a_worker_stops_when_nothing_becomes_durable(server: Server, nap: float, most: int) -> None:
+    assert await server.start(failpoints="dispatch.before_outcomes=error", arguments=("--workers", "1"))
+    client = Client(server)
+    operation = await client.submit("ahead", [record(nap=nap) for _ in range(20 + most)])
+    side = SideLog(server.side_log)
+    await eventually_in_loop(lambda: _is_still(side))
+    ahead = side.executions
+    assert 1 <= ahead <= most
+    server.signal(signal.SIGKILL)
+    assert await server.ended() == KILLED
+    await client.channel.close()
+    assert await server.start()
+    client = Client(server)
+    found = await client.finish(operation)
+    assert {each.attempt for each in found} == {1}
+    side.settle("ahead", found)
+    assert side.repeated == ahead
+    side.check(worker_kills=0, processes=1)
+    await client.channel.close()
+    await server.stop()
+
+
+def _is_still(side: SideLog, seconds: float = 0.5) -> bool:
+    """Whether something was run, and nothing more for a while."""
+    side.read()
+    newest = max((each.start for each in side.all()), default=None)
+    return newest is not None and time.monotonic_ns() - newest > seconds * 1e9
 
 
 def _supervisors(server: Server) -> list[Seen]:

@@ -69,8 +69,7 @@ class Clients:
 
     def loops(self) -> list[Awaitable[None]]:
         """What runs until `stop` is set, each to the end of what it has begun."""
-        jobs = (self.bulk, self.small, self.small, self.slow, self.cancelled, self.dropped)
-        return [self._repeat(job) for job in jobs]
+        return [self._repeat(job) for job in (self.bulk, self.slow, self.mixed, self.mixed)]
 
     async def _repeat(self, job: Callable[[], Awaitable[None]]) -> None:
         while not self.stop.is_set():
@@ -90,6 +89,10 @@ class Clients:
         await self.append(entry, [record(each, 0.0 if i < half else 0.0002) for i, each in enumerate(plan)], 1000)
         await self.start(entry)
         await self.finish(entry)
+
+    async def mixed(self) -> None:
+        """One of the short ones. A cancel costs a worker, so these are few."""
+        await self._chance.choices((self.small, self.cancelled, self.dropped), (5, 1, 1))[0]()
 
     async def small(self) -> None:
         """A few records inline; sometimes all of them fail."""

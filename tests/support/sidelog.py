@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from batchyard.v1.record_pb2 import RecordInfo
@@ -76,6 +76,10 @@ class SideLog:
     def runs(self, job: str, index: int) -> list[Execution]:
         """The executions of one record, in order. It must not have been settled."""
         return self._jobs.get(job, {}).get(index, [])
+
+    def all(self) -> Iterator[Execution]:
+        """Every execution of what has not been settled."""
+        return (each for job in self._jobs.values() for runs in job.values() for each in runs)
 
     def settle(self, job: str, records: Sequence[RecordInfo], *, cancelled: bool = False) -> None:
         """Hold the recorded outcomes of a final task against its executions, then forget these. AssertionError."""
