@@ -159,6 +159,20 @@ async def read_all(
         assert got.count
 
 
+async def listed(store: Store, project: str = "p", *, size: int = 1000) -> list[str]:
+    """The ids of all tasks of a project, in the order of the list."""
+    found: list[str] = []
+    after: tuple[int, str] | None = None
+    while True:
+        page = await store.list_tasks(project, after, size, BIG)
+        found += [task_bytes.name_of(info).task for info in page.infos]
+        assert len(page.keys) == len(page.infos) <= size
+        if not page.more:
+            return found
+        assert len(page.infos) == size
+        after = page.last
+
+
 def parse(records: Sequence[bytes]) -> list[RecordInfo]:
     """The records as messages."""
     return [RecordInfo.FromString(record) for record in records]

@@ -15,8 +15,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from batchyard.v1 import batch_task_pb2
-from batchyard_server.model import limits
+from batchyard_server.model import limits, names
 from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import WaitingReason
 from batchyard_server.model.task import Operation, Task
 
@@ -45,7 +46,7 @@ def fixed_info(
 ) -> bytes:
     """Serialized BatchTaskInfo with the fields that never change; `parameters` come last, so the bytes end with them.
 
-    `name` is the task's resource name, `parameters` a serialized Payload (b"" = none); `record_timeout_us` 0 = no limit.
+    `name` is the task's resource name, `parameters` a serialized Payload (b"" = none), `record_timeout_us` 0 = none.
     """
     message = _INFO(
         name=name,
@@ -83,6 +84,11 @@ def mutable_info(task: Task) -> bytes:
     if task.error and task.state.is_final:
         message.error.ParseFromString(task.error)
     return message.SerializeToString()
+
+
+def name_of(info: bytes) -> TaskName:
+    """The name in a serialized BatchTaskInfo."""
+    return names.parse_task(_INFO.FromString(info).name)
 
 
 def live_overlay(task: Task, running: int, waiting: WaitingReason) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from batchyard_server.codec import pages, task_bytes
 from batchyard_server.codec.requests import ListPage
@@ -11,10 +11,7 @@ from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TaskName
-from batchyard_server.store.protocols import TaskRow
-
-# No BatchTaskInfo is larger: parameters, labels, the error, and room for names, times and counts.
-_LARGEST_INFO = limits.PARAMETERS.maximum + limits.LABELS.maximum * 512 + limits.ERROR.maximum + 8 * limits.KIB
+from batchyard_server.store.protocols import TaskPage
 
 
 async def get_task(deps: Deps, name: TaskName) -> bytes:
@@ -25,12 +22,9 @@ async def get_task(deps: Deps, name: TaskName) -> bytes:
 async def list_tasks(deps: Deps, asked: ListPage) -> bytes:
     """Serialized ListBatchTasksResponse: create_time descending, then name. Raises InvalidArgument (INVALID_TOKEN)."""
     after = deps.tokens.read("tasks", asked.project, asked.token, asked.token_field)
-    # One row more than wanted tells whether there is another page.
-    rows = await deps.store.list_tasks(asked.project, after, asked.size + 1, limits.UNARY_PAGE_BYTES)
-    more = len(rows) > asked.size or _may_be_cut(rows, limits.UNARY_PAGE_BYTES)
-    rows = rows[: asked.size]
-    token = _token(deps, asked.project, rows[-1]) if more and rows else ""
-    return pages.task_page(await _infos(deps, asked.project, rows), token)
+    page = await deps.store.list_tasks(asked.project, after, asked.size, limits.UNARY_PAGE_BYTES)
+    token = deps.tokens.make("tasks", asked.project, page.last) if page.more and page.last else ""
+    return pages.task_page(await _infos(deps, page), token)
 
 
 async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, None]:
@@ -41,14 +35,14 @@ async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, Non
     while True:
         # Each page is a read of its own: none is held open while the client takes its time.
         position = None if after == _BEGINNING else after
-        rows = await deps.store.list_tasks(asked.project, position, asked.size, limits.STREAM_PAGE_BYTES)
-        if rows:
-            after = (rows[-1].create_us, rows[-1].task_id)
+        page = await deps.store.list_tasks(asked.project, position, asked.size, limits.STREAM_PAGE_BYTES)
+        if page.last:
+            after = page.last
             token = deps.tokens.make("tasks", asked.project, after)
-        if rows or not sent:
+        if page.last or not sent:
             sent = True
-            yield pages.task_page(await _infos(deps, asked.project, rows), token)
-        if len(rows) < asked.size and not _may_be_cut(rows, limits.STREAM_PAGE_BYTES):
+            yield pages.task_page(await _infos(deps, page), token)
+        if not page.more:
             return
 
 
@@ -56,28 +50,19 @@ async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, Non
 _BEGINNING = (2**63 - 1, "")
 
 
-def _may_be_cut(rows: Sequence[TaskRow], max_bytes: int) -> bool:
-    """Whether `rows` may have ended for their bytes, not because there are no more."""
-    return bool(rows) and sum(len(row.info) for row in rows) > max_bytes - _LARGEST_INFO
-
-
-def _token(deps: Deps, project: str, row: TaskRow) -> str:
-    return deps.tokens.make("tasks", project, (row.create_us, row.task_id))
-
-
-async def _infos(deps: Deps, project: str, rows: Sequence[TaskRow]) -> list[bytes]:
-    """The rows' infos, with what runs and what waits added to those that live."""
+async def _infos(deps: Deps, page: TaskPage) -> list[bytes]:
+    """The infos, with what runs and what waits added to those that live."""
     live = deps.live
-    infos = [row.info for row in rows]
-    for position, row in enumerate(rows):
-        if not live.is_live(row.key):
+    infos = list(page.infos)
+    for position, key in enumerate(page.keys):
+        if not live.is_live(key):
             continue
-        if running := len(live.running(row.key)):
+        if running := len(live.running(key)):
             try:
-                task = await deps.store.get_task(TaskName(project, row.task_id))
+                task = await deps.store.get_task(task_bytes.name_of(infos[position]))
             except NotFound:  # deleted since; the row shows it as it was
                 continue
-            infos[position] += task_bytes.live_overlay(task, running, live.waiting(row.key))
-        elif waiting := live.waiting(row.key):
+            infos[position] += task_bytes.live_overlay(task, running, live.waiting(key))
+        elif waiting := live.waiting(key):
             infos[position] += pages.waiting(waiting)
     return infos

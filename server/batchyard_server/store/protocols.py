@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import RecordPage, RecordQuery
@@ -50,13 +50,21 @@ class TaskEvent:
 Subscriber = Callable[[Sequence[TaskEvent]], None]
 
 
-class TaskRow(NamedTuple):
-    """A task in a list. `info`: serialized BatchTaskInfo, ready for the wire."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """Some tasks of a list, column by column: an object for each row would cost as much as reading it.
 
-    key: int
-    task_id: str
-    create_us: int
-    info: bytes
+    Attributes:
+        keys: of the tasks, in the order of the list.
+        infos: their serialized BatchTaskInfos, ready for the wire.
+        last: (create_us, task_id) of the last one, where the next page begins; None if the page is empty.
+        more: whether there are more after it at this moment.
+    """
+
+    keys: Sequence[int]
+    infos: Sequence[bytes]
+    last: tuple[int, str] | None
+    more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +131,11 @@ class TaskStore(Protocol):
         """Read one task. Raises NotFound. Cost: one indexed look-up; sees every commit that was acknowledged."""
         ...
 
-    async def list_tasks(
-        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-    ) -> list[TaskRow]:
+    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
 
-        Stops before `max_bytes` of info are exceeded, never before one row. Fewer than `limit` rows with the bytes not
-        exhausted = the end. Keyset: the cost does not depend on how far in.
+        Stops before `max_bytes` of infos are exceeded, never before one task. Keyset: the cost does not depend on how
+        far in.
         """
         ...
 

@@ -92,4 +92,4 @@ async def test_a_closed_store_takes_nothing_and_close_finishes_what_was_accepted
         await store.get_task(TaskName("p", "t0"))
     await store.close()  # again: nothing happens
     store = await driver.open()
-    assert len(await store.list_tasks("p", None, 100, make.BIG)) == 50
+    assert len(await make.listed(store)) == 50

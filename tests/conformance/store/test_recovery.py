@@ -112,8 +112,8 @@ async def test_what_was_acknowledged_survives_a_kill(driver: Driver, tmp_path: p
         assert task.succeeded >= expected["succeeded"]
         assert task.state >= TaskState[expected["state"]]
     # Whatever else there is, it is whole: counts are those of the records, final tasks have their snapshot.
-    for row in await store.list_tasks("p", None, 1000, make.BIG):
-        task = await store.get_task(TaskName("p", row.task_id))
+    for task_id in await make.listed(store):
+        task = await store.get_task(TaskName("p", task_id))
         done = make.indexes(await make.read_all(store, task, order=make.Order.COMPLETION))
         assert len(done) == len(set(done)) == task.succeeded
         assert (await store.get_operation(task.operation_name))[0].done == task.state.is_final

@@ -31,7 +31,7 @@ async def test_a_created_task_is_read_as_it_was_made(store: Store) -> None:
     assert task.key > 0
     assert task == replace(new.task, key=task.key)
     assert await store.get_task(task.name) == task
-    info = BatchTaskInfo.FromString((await store.list_tasks("p", None, 10, make.BIG))[0].info)
+    info = BatchTaskInfo.FromString((await store.list_tasks("p", None, 10, make.BIG)).infos[0])
     assert (info.name, info.uid, info.parameters.text) == ("projects/p/batchTasks/Task-1", task.uid, "{}")
     assert (info.state, info.counts.total, info.counts.pending) == (BatchTaskInfo.QUEUED, 3, 3)
 
@@ -44,8 +44,8 @@ async def test_large_parameters_are_kept_and_listed(driver: Driver) -> None:
     store = await driver.reopen()
     assert await store.get_task(task.name) == done
     assert (await store.get_task(task.name)).parameters == parameters
-    rows = await store.list_tasks("p", None, 10, make.BIG)
-    assert rows[0].info == task_bytes.info(done)
+    page = await store.list_tasks("p", None, 10, make.BIG)
+    assert (page.keys, page.infos) == ((done.key,), [task_bytes.info(done)])
 
 
 async def test_ids_are_unique_without_regard_to_case_but_found_exactly(store: Store) -> None:
@@ -102,7 +102,7 @@ async def test_a_failed_create_does_not_use_up_its_request_id(store: Store) -> N
 async def test_concurrent_creates_of_one_request_make_one_task(store: Store) -> None:
     made = await asyncio.gather(*(store.create_task(make.new_task("a", 1), make.request()) for _ in range(20)))
     assert {task.key for task in made} == {made[0].key}
-    assert len(await store.list_tasks("p", None, 10, make.BIG)) == 1
+    assert len(await make.listed(store)) == 1
 
 
 async def test_duplicate_record_ids_are_refused_and_leave_nothing(store: Store) -> None:
@@ -200,7 +200,7 @@ async def test_a_deleted_task_is_gone_at_once_and_its_id_is_free(driver: Driver)
     ):
         with pytest.raises(NotFound):
             await call()
-    assert await store.list_tasks("p", None, 10, make.BIG) == []
+    assert await make.listed(store) == []
     assert await store.list_operations("p", None, 10) == []
     await store.delete_task(task.name, make.allow_delete, make.request())  # the same call again
     with pytest.raises(NotFound):
@@ -231,24 +231,19 @@ async def test_tasks_are_listed_newest_first_page_by_page(store: Store) -> None:
     await store.create_task(make.new_task("elsewhere", project="q"), None)
     expected = sorted(((-us, f"t{number}") for number, us in enumerate(times)))
     for size in (1, 2, 3, 8, 9):
-        found: list[tuple[int, str]] = []
-        after: tuple[int, str] | None = None
-        while rows := await store.list_tasks("p", after, size, make.BIG):
-            found += [(-row.create_us, row.task_id) for row in rows]
-            after = (rows[-1].create_us, rows[-1].task_id)
-            if len(rows) < size:
-                break
-        assert found == expected
-    assert await store.list_tasks("unused", None, 10, make.BIG) == []
+        assert await make.listed(store, size=size) == [name for _, name in expected]
+    empty = await store.list_tasks("unused", None, 10, make.BIG)
+    assert (empty.infos, empty.last, empty.more) == ([], None, False)
 
 
 async def test_a_page_of_tasks_stops_by_bytes_but_not_before_one(store: Store) -> None:
     for number in range(5):
         await store.create_task(make.new_task(f"t{number}", create_us=10 - number), None)
-    one = len((await store.list_tasks("p", None, 1, make.BIG))[0].info)
-    assert len(await store.list_tasks("p", None, 10, 3 * one + one // 2)) == 3
-    assert len(await store.list_tasks("p", None, 10, 3 * one)) == 3
-    assert len(await store.list_tasks("p", None, 10, 1)) == 1
+    one = len((await store.list_tasks("p", None, 1, make.BIG)).infos[0])
+    for max_bytes, fitting in ((3 * one + one // 2, 3), (3 * one, 3), (1, 1), (5 * one, 5)):
+        page = await store.list_tasks("p", None, 10, max_bytes)
+        assert (len(page.infos), len(page.keys), page.more) == (fitting, fitting, fitting < 5)
+        assert page.last == (10 - fitting + 1, f"t{fitting - 1}")
 
 
 async def test_operations_are_listed_newest_first_and_forgotten_when_done(store: Store) -> None:

@@ -189,6 +189,6 @@ async def test_an_unclean_end_is_taken_up(tmp_path: pathlib.Path) -> None:
         (copy / name).write_bytes((tmp_path / "live" / name).read_bytes())
     await store.close()
     again = await opened(copy)
-    assert len(await again.list_tasks("p", None, 10, make.BIG)) == 5
+    assert len(await make.listed(again)) == 5
     await again.close()
     await asyncio.sleep(0)

@@ -154,7 +154,7 @@ async def test_what_sqlite_rolled_back_by_itself_is_nobodys_success(store: Sqlit
     assert isinstance(results[0], Unavailable)
     assert isinstance(results[1], Unavailable)
     assert not isinstance(results[2], BaseException)
-    assert [row.task_id for row in await store.list_tasks("p", None, 10, make.BIG)] == ["c"]
+    assert await make.listed(store) == ["c"]
 
 
 async def test_the_log_is_moved_into_the_file_as_it_grows(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,34 +20,42 @@ SEQUENCE = (
     "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? "
     "AND first_sequence <= ?), 0) ORDER BY first_sequence"
 )
+_SIZE = "SELECT size, ordering IS NULL FROM outcome_segment WHERE id = ?"
 _RECORDED = "SELECT max(first_sequence + count) FROM outcome_segment WHERE task_key = ? AND generation = ?"
 
 
 class _Page:
     """What goes out: records up to a number and a size, never fewer than one."""
 
-    def __init__(self, max_records: int, max_bytes: int) -> None:
+    def __init__(self, query: RecordQuery) -> None:
         self.parts: list[bytes] = []
         self.count = 0
         self._loose: list[bytes] = []
-        self._records = max_records
-        self._bytes = max_bytes
+        self._records = query.max_records
+        self._bytes = query.max_bytes
+        self._whole = query.whole
         self._size = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether to end here rather than cut a segment."""
+        return self._whole and (2 * self.count >= self._records or 2 * self._size >= self._bytes)
 
     @property
     def room(self) -> int:
         """How many more records may come."""
         return self._records - self.count
 
-    def add_whole(self, page: bytes, count: int) -> bool:
-        """Add a whole segment if it fits; False if it does not, or is to be cut first."""
-        if self.count + count > self._records or self._size + len(page) > self._bytes:
-            return False
+    def fits(self, count: int, size: int) -> bool:
+        """Whether a whole segment of `count` records and `size` bytes may be added."""
+        return self.count + count <= self._records and self._size + size <= self._bytes
+
+    def add_whole(self, page: bytes, count: int) -> None:
+        """Add a whole segment that fits."""
         self._flush()
         self.parts.append(page)
         self.count += count
         self._size += len(page)
-        return True
 
     def add(self, record: bytes) -> bool:
         """Add a record if it fits."""
@@ -97,14 +105,15 @@ class RecordReader:
 
     def _completion(self, reader: Reader, query: RecordQuery, task: Task) -> RecordPage:
         key, generation = query.task_key, query.generation
-        page = _Page(query.max_records, query.max_bytes)
+        page = _Page(query)
         position = query.position
         end = position + query.max_records
         more = False
-        for row, first, count, lo, hi, _ in reader.run(SEQUENCE, (key, generation, end, key, generation, position)):
+        for row, first, count, lo, hi, size in reader.run(SEQUENCE, (key, generation, end, key, generation, position)):
             if first + count <= position:
                 continue
-            done = self._from_segment(reader, query, page, Found(row, lo, hi, count), first, position)
+            found = Found(row, lo, hi, count)
+            done = self._from_segment(reader, query, page, found, size, first, position)
             position += done
             if position < first + count or not page.room:
                 more = position < first + count
@@ -118,13 +127,16 @@ class RecordReader:
         return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=more)
 
     def _from_segment(
-        self, reader: Reader, query: RecordQuery, page: _Page, found: Found, first: int, position: int
+        self, reader: Reader, query: RecordQuery, page: _Page, found: Found, size: int, first: int, position: int
     ) -> int:
         """Add records of the segment from completion number `position` on; how many."""
-        blob = _blob(reader, found.row)
         basic = query.view is View.BASIC
-        if basic and first == position and page.add_whole(blob, found.records):
+        if basic and first == position and page.fits(found.records, size):
+            page.add_whole(_blob(reader, found.row), found.records)
             return found.records
+        if first == position and page.enough:
+            return 0
+        blob = _blob(reader, found.row)
         records = codec.split_page(blob)[position - first : position - first + page.room]
         if not basic:
             indexes = _indexes(reader, found.row)[position - first :][: len(records)]
@@ -197,7 +209,7 @@ class _IndexPage:
         self._task = task
         self._start = query.position
         self._end = min(query.position + query.max_records, task.total)
-        self._page = _Page(query.max_records, query.max_bytes)
+        self._page = _Page(query)
         self._loaded: dict[int, bytes] = {}  # records of cut segments that have not been reached yet
         self._source = inputs.Records(reader, inputs.between(reader, task.key, self._start, self._end))
         self._make = codec.Placeholders(task.name, query.generation)
@@ -213,6 +225,8 @@ class _IndexPage:
                 alone = at + 1 == len(found) or found[at + 1].lo >= found[at].hi
                 if alone and self._pass_on(found[at], cursor):
                     cursor = found[at].hi
+                elif self._page.enough:
+                    end = cursor
                 else:
                     self._load(found[at], cursor)
                 at += 1
@@ -232,8 +246,11 @@ class _IndexPage:
             return False
         if self._query.view is not View.BASIC:
             return False
-        ordering = self._reader.run("SELECT ordering IS NULL FROM outcome_segment WHERE id = ?", (segment.row,))
-        return bool(ordering[0][0]) and self._page.add_whole(_blob(self._reader, segment.row), segment.records)
+        size, in_order = self._reader.run(_SIZE, (segment.row,))[0]
+        if not in_order or not self._page.fits(segment.records, size):
+            return False
+        self._page.add_whole(_blob(self._reader, segment.row), segment.records)
+        return True
 
     def _load(self, segment: Found, cursor: int) -> None:
         records = codec.split_page(_blob(self._reader, segment.row))

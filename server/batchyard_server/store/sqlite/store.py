@@ -12,7 +12,7 @@ from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import RecordPage, RecordQuery
 from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
-from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskRow
+from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskPage
 from batchyard_server.store.sqlite import (
     files,
     inputs,
@@ -167,9 +167,7 @@ class SqliteStore:
         """See Store.get_task."""
         return self._readers.now(lambda reader: tasks.by_name(reader, name))
 
-    async def list_tasks(
-        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-    ) -> list[TaskRow]:
+    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """See Store.list_tasks."""
         return await self._readers.page(lambda reader: tasks.page(reader, project, after, limit, max_bytes))
 
