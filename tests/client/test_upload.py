@@ -14,7 +14,7 @@ from google.rpc import code_pb2
 import batchyard
 from batchyard._records import WINDOW_BYTES
 from tests.client.fake_server import FakeServer
-from tests.client.proxy import CutProxy
+from tests.support.proxy import Budget, CutProxy
 
 SEEDS = [1, 2, 3, 4]
 
@@ -42,10 +42,10 @@ def expected() -> str:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_connections_cut_at_random_bytes(connect: Any, server: FakeServer, expected: str, seed: int) -> None:
     chance = random.Random(seed)
-    budgets = [int(chance.expovariate(1 / 1_500_000)) for _ in range(20)]
+    budgets = [Budget(up=int(chance.expovariate(1 / 1_500_000))) for _ in range(20)]
     with CutProxy(server.target, budgets) as proxy:
         connect(proxy.target).batch.run("echo", values(20_000, 500))
-    assert proxy.cuts > 3
+    assert proxy.cuts["up"] > 3
     assert digest(server) == expected
 
 

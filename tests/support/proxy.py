@@ -1,12 +1,30 @@
-"""A TCP proxy that cuts connections: after a number of bytes, or now."""
+"""A TCP proxy that cuts connections: after a number of bytes in either direction, or now."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many bytes one connection may carry towards the target and back before it is reset. None: any number."""
+
+    up: int | None = None
+    down: int | None = None
+
+
+def random_budgets(chance: random.Random, *, up: int, down: int) -> Iterator[Budget]:
+    """Budgets without end, up to `up` and `down` bytes: who has n times as much to send is cut n times or oftener."""
+    while True:
+        yield Budget(up=chance.randint(1, up), down=chance.randint(1, down))
 
 
 class CutProxy:
@@ -14,14 +32,13 @@ class CutProxy:
 
     Args:
         target: `host:port` to forward to.
-        budgets: how many bytes each next connection may carry towards the target before it is reset; after the last one
-            connections live.
+        budgets: what each next connection may carry; after the last one connections live.
 
     Attributes:
-        cuts: how many connections were reset because their budget was spent.
+        cuts: how many connections were reset because a budget was spent, by direction: `up`, `down`.
     """
 
-    def __init__(self, target: str, budgets: Iterable[int] = ()) -> None:
+    def __init__(self, target: str, budgets: Iterable[Budget] = ()) -> None:
         host, _, port = target.rpartition(":")
         self._to = (host, int(port))
         self._budgets = iter(budgets)
@@ -29,7 +46,7 @@ class CutProxy:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.cuts = 0
+        self.cuts = {"up": 0, "down": 0}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> CutProxy:
@@ -59,7 +76,7 @@ class CutProxy:
             except OSError:
                 _reset(near)
                 continue
-            budget = next(self._budgets, None)
+            budget = next(self._budgets, Budget())
             with self._lock:
                 self._open |= {near, far}
 
@@ -69,17 +86,21 @@ class CutProxy:
                 _reset(near)
                 _reset(far)
 
-            for source, sink, allowed in ((near, far, budget), (far, near, None)):
-                threading.Thread(target=self._pump, args=(source, sink, allowed, kill), daemon=True).start()
+            ways = (("up", near, far, budget.up), ("down", far, near, budget.down))
+            for way, source, sink, allowed in ways:
+                threading.Thread(target=self._pump, args=(way, source, sink, allowed, kill), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, budget: int | None, kill: Callable[[], None]) -> None:
+    def _pump(
+        self, way: str, source: socket.socket, sink: socket.socket, budget: int | None, kill: Callable[[], None]
+    ) -> None:
         try:
-            while data := source.recv(65536):
+            while data := source.recv(_CHUNK):
                 if budget is not None:
                     data, budget = data[:budget], budget - len(data)
                 sink.sendall(data)
                 if budget is not None and budget <= 0:
-                    self.cuts += 1
+                    with self._lock:
+                        self.cuts[way] += 1
                     break
         except OSError:
             pass
