@@ -50,7 +50,7 @@ async def stream_records(deps: Deps, asked: ListRecords) -> AsyncGenerator[bytes
     sent = False
     while True:
         # Each page is a read of its own: none is held open while the client takes its time.
-        page = await deps.store.record_page(_query(deps, task, asked, position, limits.STREAM_PAGE_BYTES))
+        page = await deps.store.record_page(_query(deps, task, asked, position, limits.STREAM_PAGE_BYTES, whole=True))
         position = page.next_position
         if page.count or not sent:
             sent = True
@@ -63,7 +63,9 @@ async def stream_records(deps: Deps, asked: ListRecords) -> AsyncGenerator[bytes
         raise NotFound(TASK_TYPE, str(asked.name))
 
 
-def _query(deps: Deps, task: Task, asked: ListRecords, position: int, max_bytes: int) -> RecordQuery:
+def _query(
+    deps: Deps, task: Task, asked: ListRecords, position: int, max_bytes: int, *, whole: bool = False
+) -> RecordQuery:
     return RecordQuery(
         task_key=task.key,
         generation=task.generation,
@@ -73,6 +75,7 @@ def _query(deps: Deps, task: Task, asked: ListRecords, position: int, max_bytes:
         max_records=asked.size,
         max_bytes=max_bytes,
         running=deps.live.running(task.key) if asked.order is Order.INDEX else frozenset(),
+        whole=whole,
     )
 
 

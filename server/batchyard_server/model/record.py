@@ -28,6 +28,8 @@ class RecordQuery:
         position: where to begin. INDEX: an index. COMPLETION: a completion number; from `total recorded` on, the
             cancelled ones follow in order of index, so position = recorded + k is the k-th cancelled record.
         running: indexes that run now (shown as RUNNING placeholders).
+        whole: end the page at the end of a stored segment once half of what was asked for is there, so that whole
+            segments are passed on instead of cut; for streams, where the next page follows at once.
     """
 
     task_key: int
@@ -38,6 +40,7 @@ class RecordQuery:
     max_records: int
     max_bytes: int
     running: frozenset[int] = frozenset()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
