@@ -29,6 +29,8 @@ BYTES_TYPE = "application/octet-stream"
 
 _DIGITS = bytes(48 if 48 <= code <= 57 else 0 for code in range(256))
 _LONG_RUN = b"0" * 19
+_BEFORE_NUMBER = b":,[- \t\r\n"
+_NUMBER = b"0123456789.eE+- \t\r\n"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LEAST_OVERHEAD = 64
 
@@ -36,6 +38,23 @@ _LEAST_OVERHEAD = 64
 def has_long_digits(data: bytes) -> bool:
     """Whether there is a run of 19 or more decimal digits: orjson would make a float of an integer beyond 64 bits."""
     return _LONG_RUN in data.translate(_DIGITS)
+
+
+def may_hold_long_integer(page: bytes) -> bool:
+    """Whether a page of records may hold, outside a string, an integer that `orjson` would turn into a float.
+
+    A number in JSON follows one of ``:,[``, white space or a sign; a whole text that is a number follows the length
+    byte of its field. So digits within a string, as in hexadecimal text, do not count. May be true without need.
+    """
+    digits = page.translate(_DIGITS)
+    at = digits.find(_LONG_RUN)
+    while at >= 0:
+        before = page[at - 1] if at else 0
+        if before in _BEFORE_NUMBER or not page[at : at + before].translate(None, _NUMBER):
+            return True
+        end = digits.find(b"\0", at)
+        at = digits.find(_LONG_RUN, end) if end >= 0 else -1
+    return False
 
 
 def is_json(content_type: str) -> bool:

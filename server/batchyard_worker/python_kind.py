@@ -49,13 +49,13 @@ class PythonHandler:
         except Failure as error:
             ended = Ended(error=errors.status_of(error, self._max_error))
             return (lambda record, context: ended), None
-        return self._executor(payload.has_long_digits(inputs)), self._parameters[1]
+        return self._executor(payload.may_hold_long_integer(inputs)), self._parameters[1]
 
     def _executor(self, long_digits: bool) -> Execute:
         call, max_output, max_error = self._call, self._max_output, self._max_error
         to_python, from_python, dumps = payload.to_python, payload.from_python, payload.dumps
         room = max_output - 16
-        # Of a page without a long run of digits every text may go to orjson unseen.
+        # Of a page without a long integer every text may go to orjson unseen.
         quick = None if long_digits or payload.orjson is None else payload.orjson.loads
         json_types = (dict, list, int, float, bool)
 
