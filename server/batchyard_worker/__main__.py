@@ -7,16 +7,17 @@ putting the folder around it, perhaps the site-packages of another Python, on th
 from __future__ import annotations
 
 import importlib.util
+import pathlib
 import sys
 
 
 def _find_package() -> None:
     """Takes the script's folder or the current one off the path and makes `batchyard_worker` importable from here."""
-    if not getattr(sys.flags, "safe_path", False):
+    folder = __file__.rpartition("/")[0]
+    if sys.path[0] in (folder, str(pathlib.Path.cwd()), ""):
         del sys.path[0]
     if "batchyard_worker" in sys.modules:
         return
-    folder = __file__.rpartition("/")[0]
     spec = importlib.util.spec_from_file_location(
         "batchyard_worker", folder + "/__init__.py", submodule_search_locations=[folder]
     )
@@ -59,3 +60,5 @@ def _start() -> None:
 
 if __name__ == "__main__":
     _start()
+elif __name__ == "__mp_main__":  # a process that a handler started by multiprocessing
+    _find_package()

@@ -7,6 +7,7 @@ As programs: ``python zoo.py NAME [READY [linger]]`` does the same without a wor
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -32,7 +33,8 @@ def _ready(record: Any) -> str:
 
 def _tell(path: str) -> None:
     if path:
-        pathlib.Path(path).touch()
+        with contextlib.suppress(FileNotFoundError):  # nobody waits for it any more
+            pathlib.Path(path).touch()
 
 
 def _settle(record: Any, *commands: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
+import batchyard_worker
 from batchyard_worker import outbox
 from batchyard_worker.v1 import worker_pb2
 from tests.support import zoo
@@ -139,3 +141,12 @@ def test_a_worker_needs_no_server_package(tmp_path: pathlib.Path) -> None:
     code = "import sys, batchyard_worker.main as m; print([n for n in sys.modules if n.startswith('batchyard_server')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "[]\n"
+
+
+def test_it_is_written_for_the_oldest_interpreter_that_a_handler_may_bring() -> None:
+    files = [*pathlib.Path(batchyard_worker.__file__).parent.glob("**/*.py")]
+    assert len(files) > 15
+    for file in files:
+        tree = ast.parse(file.read_text(), feature_version=(3, 9))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+        assert imports or "v1" in file.parts, f"{file}: annotations with | need Python 3.10"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import google.protobuf
 import pytest
 
 from batchyard_worker import isolation
@@ -194,6 +195,31 @@ def test_the_search_path(start: Start) -> None:
 
 def test_the_handler_holds_no_descriptor_that_a_program_inherits(start: Start) -> None:
     assert start("child_files").one(0).output.text == "0"
+
+
+@pytest.fixture
+def bare(tmp_path: pathlib.Path) -> tuple[str, ...]:
+    """An interpreter that has protobuf and nothing else: no site-packages, no package of ours on its path."""
+    folder = pathlib.Path(google.protobuf.__file__).parent
+    (tmp_path / "google").mkdir()
+    (tmp_path / "google" / "protobuf").symlink_to(folder)
+    (tmp_path / "google" / "_upb").symlink_to(folder.parent / "_upb")
+    return ("env", f"PYTHONPATH={tmp_path}", "sh", "-c", 'exec "$0" -S "$@"', sys.executable)
+
+
+def test_an_interpreter_with_protobuf_alone(start: Start, bare: tuple[str, ...]) -> None:
+    server = start("importable", python=bare)
+    assert server.loaded == ""
+    names = ["batchyard_worker", "google.protobuf", "batchyard_server", "batchyard", "orjson", "payload"]
+    server.run(1, names)
+    found = [json.loads(outcome.output.text) for outcome in server.outcomes(1)]
+    assert found == [True, True, False, False, False, False]
+
+
+def test_processes_that_a_handler_spawns_find_the_package(start: Start, bare: tuple[str, ...]) -> None:
+    server = start("spawns", python=bare)
+    assert server.one([1, 2]).output.text == "[2,4]"
+    assert error(server.one([-1])) == ("RECORD_ERROR", 11, "negative")
 
 
 def test_an_interpreter_without_protobuf_says_so(start: Start) -> None:

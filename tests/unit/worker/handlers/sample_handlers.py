@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import multiprocessing
 import os
 import pathlib
 import select
@@ -131,6 +133,22 @@ def search_path(record, context):
         str(pathlib.Path.cwd()),
         sorted(name for name in sys.modules if name.startswith("batchyard_server")),
     ]
+
+
+def double(record):
+    if record < 0:
+        raise RecordError("OUT_OF_RANGE", "negative")
+    return record * 2
+
+
+def spawns(record, context):
+    """Works in processes of its own, as handlers with heavy libraries do."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.map(double, record)
+
+
+def importable(record, context):
+    return importlib.util.find_spec(record) is not None
 
 
 def child_files(record, context):
