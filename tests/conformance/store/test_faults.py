@@ -62,6 +62,19 @@ async def test_after_a_lost_write_nothing_is_acknowledged_until_a_restart(driver
     assert (await store.update_task(task.name, make.cancel, None)).state is TaskState.CANCELLED
 
 
+async def test_an_answer_that_is_lost_after_the_commit_can_be_asked_for_again(driver: Driver) -> None:
+    store = await driver.open()
+    heard: list[TaskEvent] = []
+    store.subscribe(heard.extend)
+    driver.failpoints.armed["store.after_commit"] = "error"
+    with pytest.raises(Unavailable):
+        await store.create_task(make.new_task("a", 4), make.request())
+    assert len(heard) == 1
+    driver.failpoints.armed.clear()
+    task = await store.create_task(make.new_task("a", 4), make.request())
+    assert task == heard[0].task == await store.get_task(task.name)
+
+
 async def test_a_fault_in_one_mutation_is_its_own(driver: Driver) -> None:
     store = await driver.open()
     first = await store.create_task(make.new_task("a", 1), None)

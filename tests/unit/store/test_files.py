@@ -38,9 +38,19 @@ async def made(directory: pathlib.Path, tasks: int = 0) -> pathlib.Path:
     return directory / "store.sqlite3"
 
 
-async def test_the_directory_is_the_owners_alone(tmp_path: pathlib.Path) -> None:
-    await made(tmp_path / "a" / "b")
+async def test_what_it_makes_is_the_owners_alone(tmp_path: pathlib.Path) -> None:
+    store = await opened(tmp_path / "a" / "b")
+    await store.create_task(make.new_task("a"), None)
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    for file in (tmp_path / "a" / "b").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    await store.close()
+
+
+async def test_a_directory_that_was_there_keeps_its_mode(tmp_path: pathlib.Path) -> None:
+    tmp_path.chmod(0o755)
+    await made(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
 async def test_two_servers_never_share_a_directory(tmp_path: pathlib.Path) -> None:

@@ -36,13 +36,12 @@ class Directory:
     """The data directory, locked for this process until `release`."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Make the directory if it is not there, and lock it. Raises StoreError."""
+        """Make the directory, the owner's alone, if it is not there, and lock it. Raises StoreError."""
         self.path = path
         self.store = path / "store.sqlite3"
         self._new = path / "store.new"
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
             self._lock = os.open(path / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"cannot use the data directory {path}: {error.strerror}") from error
@@ -65,7 +64,8 @@ class Directory:
                 raise DamagedStore(f"{self.store}{suffix} is there without {self.store.name}: put the file back")
         for old in self.path.glob(self._new.name + "*"):
             old.unlink()
-        connection = apsw.Connection(str(self._new))
+        os.close(os.open(self._new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # SQLite's other files follow it
+        connection = apsw.Connection(str(self._new), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.pragma("page_size", PAGE_SIZE)
             connection.pragma("application_id", migrate.APPLICATION_ID)

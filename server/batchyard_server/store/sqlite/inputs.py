@@ -111,7 +111,10 @@ class Records:
 
 
 class Recent:
-    """Segments that were stored a moment ago, by (task, first index), so that a new task's records need no read."""
+    """Segments that came with a new task, by (task, first index), so that its first subtask needs no read.
+
+    Filled by the writer's thread, read on the event loop: each access is one operation on a dict.
+    """
 
     def __init__(self, most_bytes: int = 8 * 1024 * 1024) -> None:
         self._blobs: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -119,7 +122,7 @@ class Recent:
         self._bytes = 0
 
     def add(self, task_key: int, parts: Sequence[InputSegment]) -> None:
-        """Remember segments that are durable."""
+        """Remember the segments of a new task."""
         for part in parts:
             self._blobs[task_key, part.first] = part.blob
             self._bytes += len(part.blob)

@@ -70,17 +70,18 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     return [_of_row(reader, row) for row in rows]
 
 
-def insert(tx: Transaction, task: Task, create_us: int) -> None:
-    """Store the operation of the task's current generation, not done."""
-    values = (key_of(task.key, task.generation), task.operation, task.project, create_us)
+def insert(tx: Transaction, task: Task) -> None:
+    """Store the operation of a new task, not done."""
+    values = (key_of(task.key, task.generation), task.operation, task.project, task.create_us)
     tx.run("INSERT INTO operation VALUES (?, ?, ?, ?, 0, x'', x'')", values)
 
 
 def finish(tx: Transaction, task: Task) -> None:
     """Store the snapshot that the operation of the final `task` shows from now on."""
     key = key_of(task.key, task.generation)
-    rows = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))
-    create_us = rows[0][0] if rows else task.create_us
+    create_us = task.create_us  # the first one is made with the task
+    if task.generation > 1:
+        create_us = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))[0][0]
     tx.run(
         "UPDATE operation SET metadata = ?, result = ? WHERE key = ?",
         (task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task), key),

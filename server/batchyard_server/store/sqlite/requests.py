@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import apsw
+
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, Reason
 from batchyard_server.model.names import TASK_TYPE, TaskName
@@ -34,6 +36,15 @@ def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] |
             resource_name=str(name),
         )
     return task_key, name
+
+
+def claim(tx: Transaction, request: RequestKey | None, task: Task) -> tuple[int, TaskName] | None:
+    """Remember the call and return None; if it is known, as `known`. One statement in the usual case."""
+    try:
+        remember(tx, request, task)
+    except apsw.ConstraintError:
+        return known(tx, request)
+    return None
 
 
 def remember(tx: Transaction, request: RequestKey | None, task: Task) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.failpoints import Failpoints
@@ -57,8 +58,12 @@ def _open(
             directory.create(randomness, failpoints)
         directory.check()
         connection = files.open_writer(directory, failpoints)
-        tx = Transaction(connection, clock=clock, failpoints=failpoints)
-        return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
+        try:
+            tx = Transaction(connection, clock=clock, failpoints=failpoints)
+            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
+        except BaseException:
+            connection.close()
+            raise
     except BaseException:
         directory.release()
         raise
@@ -136,10 +141,8 @@ class SqliteStore:
     async def create_task(self, new: NewTask, request: RequestKey | None) -> Task:
         """See Store.create_task."""
         size = sum(len(segment.blob) for segment in new.segments)
-        task: Task = await self.writer.submit(lambda tx: submit.create(tx, self._keys, new, request), size=size)
-        if new.task.uid == task.uid:
-            self._recent.add(task.key, new.segments)
-        return task
+        call = partial(submit.create, keys=self._keys, recent=self._recent, new=new, request=request)
+        return await self.writer.submit(call, size=size)
 
     async def append_records(
         self,

@@ -29,13 +29,13 @@ class Keys:
         return self._last
 
 
-def create(tx: Transaction, keys: Keys, new: NewTask, request: RequestKey | None) -> Task:
+def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
     """See Store.create_task."""
-    known = requests.known(tx, request)
-    if known is not None:
-        return _created_before(tx, *known)
     total = sum(segment.count for segment in new.segments)
     task = replace(new.task, key=keys.next(), total=total)
+    known = requests.claim(tx, request, task)
+    if known is not None:
+        return _created_before(tx, *known)
     try:
         tasks.insert(tx, task)
     except apsw.ConstraintError:
@@ -45,9 +45,9 @@ def create(tx: Transaction, keys: Keys, new: NewTask, request: RequestKey | None
             resource_type=TASK_TYPE,
             resource_name=str(task.name),
         ) from None
-    operations.insert(tx, task, task.create_us)
-    requests.remember(tx, request, task)
+    operations.insert(tx, task)
     inputs.insert(tx, task.key, new.segments, new.record_ids)
+    recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
     return task
 
 

@@ -118,7 +118,11 @@ class Writer:
         while open_ or self._control or self._bulk:
             open_ = self._gather() and open_
             if self._control or self._bulk:
-                self._group()
+                try:
+                    self._group()
+                except Exception as error:
+                    log.critical("the store's writer failed, nothing more is acknowledged", exc_info=error)
+                    self.healthy = False
 
     def _gather(self) -> bool:
         """Move what is queued into the lanes; block if there is nothing. False once the queue is closed."""
@@ -172,9 +176,13 @@ class Writer:
             self._fail(ended, error)
             return
         self.commits += written
-        self._tx.failpoints.hit("store.after_commit")
         self._callers = len(ended)
-        self._tell(self._tx.end(committed=True), ended)
+        events = self._tx.end(committed=True)
+        try:
+            self._tx.failpoints.hit("store.after_commit")
+        except Injected as error:  # durable, but the callers do not learn it: as if the answer was lost
+            ended = [(future, None, own or translate(error)) for future, _, own in ended]
+        self._tell(events, ended)
         self._checkpoint()
 
     def _run_lanes(self, ended: list[Ended]) -> bool:
