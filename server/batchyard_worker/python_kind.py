@@ -11,6 +11,7 @@ from batchyard_worker import errors, payload
 from batchyard_worker.context import Context
 from batchyard_worker.errors import Failure
 from batchyard_worker.v1 import worker_pb2
+from batchyard_worker.value_wire import decode_value
 from batchyard_worker.wire import Ended
 
 _LAZY_FLAGS = 0x20 | 0x80 | 0x200  # generator, coroutine, asynchronous generator (inspect.CO_*)
@@ -67,6 +68,11 @@ class PythonHandler:
                         value = quick(text)
                     except ValueError:
                         value = to_python(record)  # words the error
+                elif record.json:
+                    try:
+                        value = decode_value(record.json)
+                    except (ValueError, RecursionError):
+                        value = to_python(record)  # words the error
                 else:
                     value = to_python(record)
                 result = call(value, context)
@@ -80,7 +86,7 @@ class PythonHandler:
                 if result is None:
                     return Ended()
                 return Ended(output=from_python(result, max_output))
-            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a handler end its record only
+            except BaseException as error:  # noqa: BLE001 - SystemExit too ends its record only
                 return Ended(error=errors.status_of(error, max_error))
 
         return execute
