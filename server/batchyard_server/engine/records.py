@@ -73,7 +73,7 @@ def _query(
         view=asked.view,
         position=position,
         max_records=asked.size,
-        max_bytes=max_bytes,
+        max_bytes=max_bytes - limits.RECORDS_TAIL_BYTES,
         running=deps.live.running(task.key) if asked.order is Order.INDEX else frozenset(),
         whole=whole,
     )

@@ -22,7 +22,8 @@ async def get_task(deps: Deps, name: TaskName) -> bytes:
 async def list_tasks(deps: Deps, asked: ListPage) -> bytes:
     """Serialized ListBatchTasksResponse: create_time descending, then name. Raises InvalidArgument (INVALID_TOKEN)."""
     after = deps.tokens.read("tasks", asked.project, asked.token, asked.token_field)
-    page = await deps.store.list_tasks(asked.project, after, asked.size, limits.UNARY_PAGE_BYTES)
+    most = limits.UNARY_PAGE_BYTES - limits.TASKS_TAIL_BYTES
+    page = await deps.store.list_tasks(asked.project, after, asked.size, most)
     token = deps.tokens.make("tasks", asked.project, page.last) if page.more and page.last else ""
     return pages.task_page(await _infos(deps, page), token)
 
@@ -35,7 +36,8 @@ async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, Non
     while True:
         # Each page is a read of its own: none is held open while the client takes its time.
         position = None if after == _BEGINNING else after
-        page = await deps.store.list_tasks(asked.project, position, asked.size, limits.STREAM_PAGE_BYTES)
+        most = limits.STREAM_PAGE_BYTES - limits.TASKS_TAIL_BYTES
+        page = await deps.store.list_tasks(asked.project, position, asked.size, most)
         if page.last:
             after = page.last
             token = deps.tokens.make("tasks", asked.project, after)

@@ -42,6 +42,8 @@ DEFAULT_PAGE_SIZE = 100
 DEFAULT_STREAM_PAGE_SIZE = 1000
 UNARY_PAGE_BYTES = 3_670_016  # 3.5 MiB: leaves room below the 4 MiB that default clients accept
 STREAM_PAGE_BYTES = 256 * KIB  # what a stream may hold in memory for a client that stopped reading
+RECORDS_TAIL_BYTES = 128  # of a page of records: room for its tokens
+TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks
 
 FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
 FAILED_REQUESTS_BYTES = 64 * KIB
