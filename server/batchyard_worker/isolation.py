@@ -40,6 +40,8 @@ def cgroup_mount() -> str | None:
 def cgroup_parent(server_id: str) -> str | None:
     """The folder for the cgroups of a server's workers: below the server's own cgroup, which may be delegated to it.
 
+    The first worker makes it, the last one's supervisor removes it.
+
     Args:
         server_id: The server's id, a file name.
 

@@ -1,5 +1,5 @@
 # Each worker has one of these: pathlib and contextlib would double its start and its memory.
-# ruff: noqa: PTH103, PTH106, PTH116, PTH118, PTH123, PTH208, SIM105
+# ruff: noqa: PTH103, PTH106, PTH116, PTH118, PTH120, PTH123, PTH208, SIM105
 """Supervisor of one worker: starts it, and kills it with everything that it started.
 
     supervisor.py --level LEVEL --control-fd N [--status-fd M] [--cgroup PATH] [--reap-seconds S] -- ARGV…
@@ -39,6 +39,7 @@ DEFAULT_REAP_SECONDS = 10.0
 """How long after SIGKILL a process may take to vanish."""
 _FATAL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _STOP_ROUNDS = 5
+_CREATE_TRIES = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,7 +111,12 @@ class Cgroup:
         Raises:
             OSError: It cannot be made, or there is no cgroup v2.
         """
-        os.makedirs(self.path, exist_ok=True)
+        for _ in range(_CREATE_TRIES):
+            try:
+                os.makedirs(self.path, exist_ok=True)
+                break
+            except FileNotFoundError:  # the last worker beside us ended and took the parent with it
+                continue
         os.stat(os.path.join(self.path, "cgroup.kill"))
 
     def enter(self) -> None:
@@ -155,6 +161,13 @@ class Cgroup:
                 done = False
         return done
 
+    def remove_if_empty(self) -> None:
+        """Removes the folder if nothing is in it."""
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            pass
+
     def _write(self, name: str, text: str) -> None:
         fd = os.open(os.path.join(self.path, name), os.O_WRONLY)
         try:
@@ -194,6 +207,7 @@ class Supervisor:
         survivors = self._kill_all()
         if self._cgroup is not None:
             self._cgroup.remove()
+            Cgroup(os.path.dirname(self._cgroup.path)).remove_if_empty()
         self._report(survivors, error)
 
     def _settle(self) -> None:

@@ -8,7 +8,10 @@ integer is one or two look-ups of 14 bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    Pair = tuple[Callable[..., bytes], Callable[[int], None]]
 
 _SUCCEEDED = b"\x20\x03"
 _FAILED = b"\x20\x04"
@@ -102,26 +105,31 @@ class RecordEncoder:
         self.encode, self.restart = _make(batch_task, generation, offset, start)
 
 
-def _make(
-    batch_task: str, generation: int, offset: int, first: int
-) -> tuple[Callable[..., bytes], Callable[[int], None]]:
+def _stamp_heads(second: int) -> tuple[bytes, bytes]:
+    """A Timestamp up to its nanoseconds, its length before it: for nanoseconds of 4 and of 5 bytes."""
+    seconds = b"\x08" + varint(second) + b"\x10"
+    return b"%c%b" % (len(seconds) + 4, seconds), b"%c%b" % (len(seconds) + 5, seconds)
+
+
+def _stamp(second: int, nanos: int) -> bytes:
+    """Any Timestamp, its length before it."""
+    value = b"\x08" + varint(second) + (b"\x10" + varint(nanos) if nanos else b"")
+    return b"%c%b" % (len(value), value)
+
+
+def _make(batch_task: str, generation: int, offset: int, first: int) -> Pair:
     prefix = batch_task.encode() + b"/records/"
-    generation_field = b"\x48" + varint(generation)
-    first_try = b"\x40\x01" + generation_field
+    first_try = b"\x40\x01" + (generation_field := b"\x48" + varint(generation))
     more, last, small, heads = MORE14, LAST14, _BITS14, _OUTPUT_HEADS
-    second_start = low = high = 0
-    stamp4 = stamp5 = start = name = b""
+    second_start, low, high, stamp4, stamp5, start, name = 0, 0, 0, b"", b"", b"", b""
 
     def stamp(now: int) -> bytes:
         """A Timestamp's bytes after their length, in a second that is not the last one's or near its start."""
         nonlocal second_start, stamp4, stamp5
         second, nanos = divmod(now + offset, _NANOS)
         second_start = now - nanos
-        seconds = b"\x08" + varint(second)
-        # Nanoseconds of 4 and of 5 bytes; those of fewer come from here.
-        stamp4, stamp5 = (b"%c%b\x10" % (len(seconds) + 1 + size, seconds) for size in (4, 5))
-        value = seconds + (b"\x10" + varint(nanos) if nanos else b"")
-        return b"%c%b" % (len(value), value)
+        stamp4, stamp5 = _stamp_heads(second)
+        return _stamp(second, nanos)
 
     def named(index: int) -> bytes:
         """The start of a name of as many digits as the index has."""

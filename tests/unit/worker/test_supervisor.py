@@ -130,6 +130,7 @@ def test_the_cgroup_is_gone_afterwards(start: Start, level: str) -> None:
     worker.report()
     worker.process.wait(20)
     assert not folder.exists()
+    assert not folder.parent.exists()
 
 
 def test_a_program_that_is_not_there(start: Start) -> None:
