@@ -66,7 +66,7 @@ class Reader:
         print(f"the oldest outcome that was not readable was {self.oldest_ns / 1e6:.0f} ms old")
 
 
-SLOW = ({"sleep": 3}, {"spin": 3}, {"hold": 3})
+SLOW = ({"sleep": 3}, {"spin": 3})
 
 
 @pytest.mark.parametrize("slow", SLOW, ids=lambda each: next(iter(each)))
