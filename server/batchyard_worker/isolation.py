@@ -273,14 +273,3 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
-
-
-def strays(supervisor_pid: int, level: str) -> list[int]:
-    """What a worker's handlers have left running beside or below it; empty while it runs no record and all is well.
-
-    Args:
-        supervisor_pid: The process started by `command`.
-        level: Its level: a pid namespace has unshare above the supervisor.
-    """
-    below = descendants(supervisor_pid)
-    return [pid for pid in below[2 if level == "pid_namespace" else 1 :] if _alive(pid)]

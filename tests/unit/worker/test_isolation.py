@@ -13,7 +13,6 @@ import pytest
 
 from batchyard_worker import isolation
 from tests.support import zoo
-from tests.unit.worker.supervised import Supervised
 
 
 @pytest.fixture
@@ -92,18 +91,6 @@ def test_a_sweep_finds_cgroups_below_another_session(server_id: str) -> None:
     assert process.wait(20) == -9
     assert not (elsewhere / f"batchyard-{server_id}").exists()
     elsewhere.rmdir()
-
-
-@pytest.mark.parametrize("level", isolation.LEVELS)
-def test_strays(level: str, tmp_path: pathlib.Path) -> None:
-    quiet = Supervised(level, tmp_path, animal="never_returns")
-    quiet.await_ready()
-    littered = Supervised(level, tmp_path, animal="daemon")
-    littered.await_ready()
-    assert isolation.strays(quiet.process.pid, level) == []
-    assert len(isolation.strays(littered.process.pid, level)) == 1
-    quiet.close()
-    littered.close()
 
 
 def test_pid_namespaces_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
