@@ -23,7 +23,7 @@ class FakeWorker:
 
     Attributes:
         begun: called with (task name, index, attempt) when a record begins.
-        acked: called with the flushes that an Ack makes durable: (task name, ranges) each.
+        acked: called with the flushes that an Ack calls durable, when it is sent: (task name, ranges) each.
         dead: it does nothing more; `reap` is to follow.
         killed: the kill ladder has begun.
     """
@@ -51,8 +51,13 @@ class FakeWorker:
 
     def send(self, data: bytes) -> None:
         """See Worker.send."""
+        message = worker_pb2.ToWorker.FromString(data[4:])
+        if message.HasField("ack"):
+            assert self._acked < message.ack.flush <= self._flush, "an Ack goes back, or beyond what was sent"
+            self.acked([self._flushes[n] for n in range(self._acked + 1, message.ack.flush + 1)])
+            self._acked = message.ack.flush
         if not self.dead:
-            self._inbox.append(worker_pb2.ToWorker.FromString(data[4:]))
+            self._inbox.append(message)
 
     def progress(self) -> Progress:
         """See Worker.progress."""
@@ -73,7 +78,7 @@ class FakeWorker:
 
     @property
     def unacked(self) -> int:
-        """Flushes that are not durable as far as it knows."""
+        """Flushes that were not called durable yet."""
         return self._flush - self._acked
 
     @property
@@ -98,18 +103,15 @@ class FakeWorker:
                 untouched, self.runs = len(kept) < len(self.runs), kept
                 dropped = worker_pb2.Dropped(lease=message.drop.lease, untouched=untouched)
                 self._outbox.append(worker_pb2.FromWorker(dropped=dropped))
-            elif kind == "ack":
-                assert self._acked < message.ack.flush <= self._flush, "an Ack goes back, or beyond what was sent"
-                self.acked([self._flushes[n] for n in range(self._acked + 1, message.ack.flush + 1)])
-                self._acked = message.ack.flush
 
-    def step(self, *, failed: bool = False, flush: bool = False, over: bool = False) -> bool:
+    def step(self, *, failed: bool = False, flush: bool = False, over: bool = False, unread: bool = False) -> bool:
         """Begin the next record, or end the one that runs; whether there was anything to do.
 
         Args:
             failed: The record ends FAILED.
             flush: What is finished is sent then.
             over: The subtask has used up its time budget then.
+            unread: What has been sent has not arrived yet.
         """
         if self.running is not None:
             self._end(failed)
@@ -119,7 +121,8 @@ class FakeWorker:
                 self.flush()
             return True
         if self.current is None:
-            self.read()
+            if not unread:
+                self.read()
             if not self.runs:
                 return False
             self.current = self.runs.popleft()

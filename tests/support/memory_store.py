@@ -45,6 +45,7 @@ class MemoryStore:
 
     Attributes:
         automatic: commit each write in the next turn of the loop; else when `commit` is called.
+        slow_reads: `inputs` waits for `read`.
         fail: asked before each write (its name) and each read (`inputs`); what it returns is raised instead.
         on_final: called with a task when it becomes final, inside the commit.
     """
@@ -52,7 +53,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self.held: dict[int, Held] = {}
         self.waiting: deque[Write] = deque()
+        self.reading: deque[asyncio.Future[None]] = deque()
         self.automatic = True
+        self.slow_reads = False
         self.fail: Callable[[str], Exception | None] = lambda _: None
         self.on_final: Callable[[Task], None] = lambda _: None
         self.log: list[str] = []
@@ -110,11 +113,21 @@ class MemoryStore:
                 write.future.set_exception(error)
         return done
 
+    def read(self) -> None:
+        """Let every read that waits go on."""
+        while self.reading:
+            self.reading.popleft().set_result(None)
+
     def live(self) -> list[LiveTask]:
-        """What a server that starts now would take up; ends all leases."""
+        """What a server that starts now would take up: see Store.recover."""
         found: list[LiveTask] = []
+        self._subscribers.clear()
+        self.waiting.clear()
+        self.reading.clear()
         for held in self.held.values():
             held.leases.clear()
+            if held.task.state is TaskState.CANCELLING:
+                held.task = held.task.enter(after(held.task.state, Event.ALL_REAPED), NOW)
             if held.task.state in (TaskState.QUEUED, TaskState.RUNNING):
                 recorded = rg.from_indexes(held.outcomes)
                 pending = rg.subtract([(0, held.task.total)], recorded)
@@ -130,6 +143,9 @@ class MemoryStore:
 
     async def inputs(self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int) -> tuple[rg.Ranges, bytes]:
         """See Store.inputs."""
+        if self.slow_reads:
+            self.reading.append(asyncio.get_running_loop().create_future())
+            await self.reading[-1]
         if (error := self.fail("inputs")) is not None:
             raise error
         taken: list[int] = []

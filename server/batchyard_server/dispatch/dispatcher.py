@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ class Dispatcher:
         self._retry_seconds = retry_seconds
         self._queues: dict[int, TaskQueue] = {}
         self._ready = Ready()
-        self._paces: dict[str, Pace] = {}  # by handler, for tasks that are new
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
         self._jobs: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
@@ -152,9 +153,7 @@ class Dispatcher:
         self.pump()
 
     def _admit(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts]) -> None:
-        known = self._paces.get(task.handler)
-        pace = Pace(known.record_ns if known else None)
-        queue = self._queues[task.key] = TaskQueue(task, pending, attempts, pace)
+        queue = self._queues[task.key] = TaskQueue(task, pending, attempts)
         self._ready.add(queue)
 
     def _kill(self, queue: TaskQueue) -> None:
@@ -166,15 +165,15 @@ class Dispatcher:
 
         Not before: the store counts leases, but a worker may also run a subtask whose lease was refused.
         """
-        if queue.is_cancelling and queue.is_idle and self._queues.get(queue.task.key) is queue:
-            releases, queue.releases = queue.releases, []
-            self._spawn(self._release_all(queue, releases))
+        if queue.is_cancelling and queue.is_idle and not queue.ending:
+            queue.ending = True
+            self._spawn(self._release_all(queue))
 
-    async def _release_all(self, queue: TaskQueue, releases: Sequence[Release]) -> None:
-        for release in releases:
+    async def _release_all(self, queue: TaskQueue) -> None:
+        for release in queue.releases:
             await self._settler.release(Release(release.lease, release.begun))
         nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
-        unreaped = tuple(pid for release in releases for pid in release.unreaped)
+        unreaped = tuple(pid for release in queue.releases for pid in release.unreaped)
         await self._settler.release(Release(nothing, unreaped=unreaped, ends_cancel=True))
 
     # -- giving out work ------------------------------------------------------------------------------------------
@@ -193,6 +192,8 @@ class Dispatcher:
         queue = self._ready.peek(handler)
         if queue is None:
             return False
+        if queue.pace.record_ns is None:
+            queue.pace.record_ns = self._paces[handler].record_ns
         size = queue.pace.size(queue.pending_count, self._slots)
         estimate = queue.pace.estimate_ns(size)
         slot = self._executor.slot_for(handler, estimate, rivals)
@@ -281,8 +282,7 @@ class Dispatcher:
         queue = self._queues.get(subtask.task.key)
         if queue is not None:
             queue.pace.learn(flush.count, work_ns)
-            pace = self._paces.setdefault(subtask.task.handler, Pace())
-            pace.record_ns = queue.pace.record_ns
+            self._paces[subtask.task.handler].record_ns = queue.pace.record_ns
         subtask.commits += 1
         self._spawn(self._commit(subtask, flush, last, ack))
 

@@ -35,12 +35,14 @@ class TaskQueue:
         cutting: subtasks that are being prepared and are not in `subtasks` yet.
         resting: nothing is cut for a while, since its inputs could not be read.
         releases: leases of a CANCELLING task whose workers are gone; they end together, with the last of its workers.
+        ending: that is being done.
         in_line: kept by Ready.
     """
 
     __slots__ = (
         "attempts",
         "cutting",
+        "ending",
         "in_line",
         "pace",
         "pending",
@@ -51,16 +53,17 @@ class TaskQueue:
         "task",
     )
 
-    def __init__(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts], pace: Pace) -> None:
+    def __init__(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts]) -> None:
         self.task = task
         self.pending: deque[tuple[int, int]] = deque(pending)
         self.pending_count = rg.count(pending)
         self.attempts = attempts
         self.subtasks: set[Subtask] = set()
-        self.pace = pace
+        self.pace = Pace()
         self.cutting = 0
         self.resting = False
         self.releases: list[Release] = []
+        self.ending = False
         self.in_line = False
 
     @property

@@ -1,0 +1,151 @@
+"""Dispatcher, executor and slots, real, on a store and workers that the test moves on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from batchyard.v1.record_pb2 import RecordInfo
+from batchyard_server.dispatch.dispatcher import Dispatcher
+from batchyard_server.execution.handlers import HandlerBook
+from batchyard_server.execution.local import LocalExecutor
+from batchyard_server.model.failpoints import OFF
+from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
+from batchyard_server.model.task import Task
+from tests.support import store as tasks
+from tests.support.clock import FakeClock
+from tests.support.dispatch import FakeLauncher, FakeWorker
+from tests.support.memory_store import Held, MemoryStore
+
+MAX_WORKER_LOST = 2
+
+
+def reason(record: RecordInfo) -> str:
+    """The reason in its error's ErrorInfo, "" without one."""
+    info = ErrorInfo()
+    for detail in record.error.details:
+        detail.Unpack(info)
+    return info.reason
+
+
+class Stage:
+    """One server without processes and disk."""
+
+    def __init__(self, *, slots: int = 1, handlers: Sequence[str] = ("echo",), automatic: bool = True) -> None:
+        self.slots = slots
+        self.handlers = handlers
+        self.clock = FakeClock()
+        self.store = MemoryStore()
+        self.store.automatic = automatic
+        self.launcher = FakeLauncher(self.clock)
+        self.assemble()
+
+    def assemble(self) -> None:
+        """Put a server together, the first or one after a restart."""
+        specs = {name: HandlerSpec(handler_id=name, kind=Kind.PYTHON) for name in self.handlers}
+        self.book = HandlerBook(specs, Isolation.SUBREAPER, first_retry_seconds=0)
+        self.executor = LocalExecutor(slots=self.slots, handlers=self.book, launcher=self.launcher, clock=self.clock)
+        self.dispatcher = Dispatcher(
+            self.store.as_store(),
+            self.executor,
+            slots=self.slots,
+            max_worker_lost=MAX_WORKER_LOST,
+            failpoints=OFF,
+            retry_seconds=0,
+        )
+        self.executor.attach(self.dispatcher)
+        self.dispatcher.start(self.store.live())
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        """Workers that are not reaped, the oldest first."""
+        return self.launcher.living
+
+    def create(self, records: int = 1, *, handler: str = "echo", record_timeout_us: int = 0, size: int = 0) -> Held:
+        """Store a QUEUED task."""
+        new = tasks.new_task(f"t{len(self.store.held)}", records, size=size)
+        task = replace(new.task, handler=handler, record_timeout_us=record_timeout_us)
+        return self.store.held[self.store.create(replace(new, task=task)).key]
+
+    async def turn(self, count: int = 10) -> None:
+        """Let the loop run what is due."""
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    def tick(self, seconds: float = 0.0) -> None:
+        """Time passes, and the executor looks at its slots."""
+        self.clock.advance(seconds)
+        self.executor._tick()
+
+    async def load(self) -> None:
+        """Every worker that was started loads its handler."""
+        await self.turn()
+        for worker in self.workers:
+            if not worker.is_loaded and not worker.killed:
+                worker.load()
+                worker.deliver()
+        await self.turn()
+
+    async def work(self) -> None:
+        """Everything goes well until nothing is left to do."""
+        idle = 0
+        while idle < 3:
+            idle += 1
+            for worker in self.workers:
+                if worker.dead or worker.killed:
+                    worker.reap()
+                    idle = 0
+                elif not worker.is_loaded:
+                    worker.load()
+                    idle = 0
+                elif worker.unacked <= 3 and worker.step(flush=True):
+                    idle = 0
+                worker.deliver()
+            self.store.commit()
+            await self.turn(4)
+            self.clock.advance(0.001)
+
+    async def stop(self) -> None:
+        """Stop the server; its workers die when they are told to."""
+        stopping = asyncio.ensure_future(self.dispatcher.stop())
+        while not stopping.done():
+            for worker in self.workers:
+                if worker.killed or worker.dead:
+                    worker.reap()
+            self.store.commit()
+            self.store.read()
+            await asyncio.sleep(0)
+        await stopping
+
+    def die(self) -> None:
+        """The server is killed, and its workers with it. `assemble` is to follow."""
+        for job in self.dispatcher._jobs:
+            job.cancel()
+        self.launcher.workers.clear()
+        self.dispatcher._draining = True
+
+    def check_books(self) -> None:
+        """Nothing is left of what has ended."""
+        assert self.dispatcher._queues == {}
+        assert self.dispatcher._jobs == set()
+        assert self.dispatcher._ready.handlers() == []
+        self.check_slots()
+
+    def check_slots(self) -> None:
+        """The slots have given everything back."""
+        for slot in self.executor._slots:
+            assert (slot.load, slot._work_ns, slot._unknown, slot._asked_back) == (0, 0, 0, {})
+            assert slot.running() is None
+
+
+def attempts(held: Held) -> dict[int, int]:
+    """The attempt of every record that ended."""
+    return {index: record.attempt for index, record in held.outcomes.items()}
+
+
+def task_of(held: Held) -> Task:
+    """The task as it is now."""
+    return held.task

@@ -1,0 +1,246 @@
+"""Does every record end exactly once, whatever happens in whatever order?
+
+Dispatcher, executor and slots are real; the store commits, the workers run, crash and answer when the seed says so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.errors import Reason, ResourceExhausted, Unavailable
+from batchyard_server.model.states import TaskState
+from batchyard_server.model.task import Task
+from tests.support.dispatch import FakeWorker
+from tests.unit.dispatch.stage import MAX_WORKER_LOST, Stage, reason
+
+HANDLERS = ("first", "second", "third")
+ERRORS: tuple[Callable[[], Exception], ...] = (
+    lambda: Unavailable(Reason.STORE_UNAVAILABLE, "a test says so"),
+    lambda: ResourceExhausted(Reason.DISK_FULL, "a test says so", subject="disk"),
+    lambda: ValueError("a test says so"),
+)
+
+
+class Play:
+    """One run of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.stage = Stage(slots=self.random.randint(1, 4), handlers=HANDLERS, automatic=False)
+        self.store = self.stage.store
+        self.store.on_final = self.on_final
+        self.stage.launcher.on_start = self.on_start
+        self.crash_share = self.random.choice((0.0, 0.04))
+        self.poison: set[tuple[str, int]] = set()  # records that crash their worker each time
+        self.cancelled: set[int] = set()
+        self.begun: Counter[tuple[str, int]] = Counter()
+        self.crashed: Counter[tuple[str, int]] = Counter()
+        self.timed_out: set[tuple[str, int]] = set()
+        self.forgot = False  # a server that was killed does not know everything that had begun
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        return self.stage.workers
+
+    # -- what must hold at every moment ---------------------------------------------------------------------------
+
+    def on_start(self, worker: FakeWorker) -> None:
+        worker.begun = lambda name, index, attempt: self.on_begun(worker, name, index, attempt)
+        worker.acked = self.on_acked
+
+    def on_begun(self, worker: FakeWorker, name: str, index: int, attempt: int) -> None:
+        held = self.store.by_name(name)
+        assert held.task.handler == worker.handler
+        assert index not in held.outcomes
+        others = [each for each in self.workers if each is not worker and not each.dead]
+        assert (name, index) not in [(w.current.batch_task, w.running) for w in others if w.current is not None]
+        self.begun[name, index] += 1
+        if held.task.key not in self.cancelled:
+            self.check_attempt(name, index, attempt)
+
+    def check_attempt(self, name: str, index: int, attempt: int) -> None:
+        assert attempt == self.begun[name, index] or (self.forgot and attempt <= self.begun[name, index])
+
+    def on_acked(self, flushes: list[tuple[str, rg.Ranges]]) -> None:
+        for name, ranges in flushes:
+            held = self.store.by_name(name)
+            if held.task.key not in self.cancelled:
+                assert all(index in held.outcomes for start, end in ranges for index in range(start, end))
+
+    def on_final(self, task: Task) -> None:
+        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live."""
+        if task.state is TaskState.CANCELLED and task.subtasks:
+            for worker in self.workers:
+                assert worker.current is None or worker.current.batch_task != str(task.name)
+                assert all(run.batch_task != str(task.name) for run in worker.runs)
+
+    # -- what happens ---------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        held = self.stage.create(
+            self.random.choice((1, 1, 3, 10, 100)),
+            handler=self.random.choice(HANDLERS),
+            record_timeout_us=self.random.choice((0, 1_000_000)),
+            size=self.random.choice((0, 3000)),
+        )
+        if self.random.random() < 0.2:
+            self.poison.add((str(held.task.name), self.random.randrange(held.task.total)))
+
+    def cancel(self) -> None:
+        live = [held.task.key for held in self.store.held.values() if not held.task.state.is_final]
+        if live:
+            key = self.random.choice(live)
+            self.cancelled.add(key)
+            self.store.cancel(key)
+
+    def commit(self) -> None:
+        self.store.commit(self.random.randint(1, 5))
+
+    def fail(self) -> None:
+        """From now on a part of the writes and reads fails, perhaps none."""
+        error, part = self.random.choice((None, None, *ERRORS)), self.random.random()
+        self.store.fail = lambda _: error() if error is not None and self.random.random() < part else None
+
+    def advance(self) -> None:
+        self.tick(self.random.choice((0.001, 0.01, 0.06, 0.2, 0.6, 1.5, 6.0)))
+
+    def tick(self, seconds: float) -> None:
+        """Time passes; note which records may be ended for it."""
+        before = [worker for worker in self.workers if not worker.killed]
+        self.stage.tick(seconds)
+        for worker in before:
+            if worker.killed and worker.current is not None and worker.running is not None:
+                task = self.store.by_name(worker.current.batch_task).task
+                ran_us = (self.stage.clock.monotonic_ns() - worker.progress().start_ns) / 1000
+                if 0 < task.record_timeout_us < ran_us:
+                    self.timed_out.add((str(task.name), worker.running))
+
+    def work(self) -> None:
+        """Something happens at one worker."""
+        if not self.workers:
+            return
+        worker = self.random.choice(self.workers)
+        roll = self.random.random()
+        if worker.dead or (worker.killed and roll < 0.5):
+            worker.reap()
+            return
+        if not worker.is_loaded:
+            worker.load("broken" if roll < 0.1 else "")
+        elif self.random.random() < self.crash_share:
+            self.crash(worker)
+            return
+        elif roll < 0.15:
+            worker.read()
+        elif roll < 0.25:
+            worker.flush()
+        else:
+            self.run(worker)
+        if self.random.random() < 0.7 and not worker.dead:
+            worker.deliver(self.random.randint(1, 3))
+
+    def run(self, worker: FakeWorker) -> None:
+        for _ in range(self.random.choice((1, 1, 2, 5, 50))):
+            if worker.unacked > 3:
+                worker.read()
+                break
+            roll = self.random.random()
+            if not self.step(worker, failed=roll < 0.1, flush=self.random.random() < 0.3, over=roll > 0.97):
+                break
+
+    def step(self, worker: FakeWorker, **how: bool) -> bool:
+        """The worker goes on, unless its record kills it; whether it still lives."""
+        if worker.current is not None and (worker.current.batch_task, worker.running) in self.poison:
+            self.crash(worker)
+            return False
+        worker.step(**how)
+        return True
+
+    def crash(self, worker: FakeWorker) -> None:
+        if worker.current is not None and worker.running is not None and not worker.killed:
+            self.crashed[worker.current.batch_task, worker.running] += 1
+        worker.crash()
+
+    async def restart(self) -> None:
+        """The server ends, in order or not, and another one goes on."""
+        if self.random.random() < 0.5:
+            self.store.fail = lambda _: None
+            await self.stage.stop()
+            self.stage.check_slots()
+        else:
+            self.forgot = True
+            self.stage.die()
+        self.stage.assemble()
+
+    async def play(self, actions: int) -> None:
+        choices = [self.create] * 2 + [self.cancel, self.fail] + [self.advance] * 2 + [self.commit] * 6
+        choices += [self.work] * 20 + [self.store.read] * 2
+        self.store.slow_reads = self.random.random() < 0.5
+        self.create()
+        for _ in range(actions):
+            self.random.choice(choices)()
+            if self.random.random() < 0.002:
+                await self.restart()
+            await self.stage.turn(self.random.choice((0, 1, 3)))
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def finish(self) -> None:
+        """From now on everything works, until all is done."""
+        self.store.fail = lambda _: None
+        self.store.slow_reads = False
+        self.store.read()
+        for _ in range(3000):
+            if all(held.task.state.is_final for held in self.store.held.values()):
+                break
+            for worker in self.workers:
+                if worker.dead or worker.killed:
+                    worker.reap()
+                    continue
+                if not worker.is_loaded:
+                    worker.load()
+                elif not self.step(worker, flush=True):
+                    continue
+                worker.deliver()
+            self.store.commit()
+            await self.stage.turn(3)
+            self.tick(0.02)
+        else:
+            raise AssertionError("it does not come to an end")
+
+    def check(self) -> None:
+        for held in self.store.held.values():
+            name = str(held.task.name)
+            if held.task.state is TaskState.CANCELLED:
+                assert held.task.key in self.cancelled
+                continue
+            assert sorted(held.outcomes) == list(range(held.task.total))
+            assert held.task.ended == held.task.total
+            for index, record in held.outcomes.items():
+                self.check_attempt(name, index, record.attempt)
+                if reason(record) == Reason.WORKER_LOST:
+                    assert self.crashed[name, index] > MAX_WORKER_LOST
+                elif reason(record) == Reason.RECORD_TIMEOUT:
+                    assert (name, index) in self.timed_out
+                elif not self.forgot:
+                    assert self.crashed[name, index] <= MAX_WORKER_LOST
+        assert not any(held.leases for held in self.store.held.values())
+
+
+async def play(seed: int, actions: int = 400) -> Play:
+    game = Play(seed)
+    await game.play(actions)
+    await game.finish()
+    game.check()
+    await game.stage.stop()
+    game.stage.check_books()
+    return game
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_every_record_ends_exactly_once(seed: int) -> None:
+    await play(seed)
