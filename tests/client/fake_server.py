@@ -13,33 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.longrunning import operations_pb2_grpc
 from google.protobuf import empty_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
-
-State = task_pb.BatchTaskInfo
-FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED}
-
-
-def status_of(code: int, message: str, reason: str = "", *details: Any, **metadata: str) -> status_pb2.Status:
-    """Build a google.rpc.Status as the server does."""
-    status = status_pb2.Status(code=code, message=message)
-    if reason:
-        info = error_details_pb2.ErrorInfo(reason=reason, domain="batchyard.dev", metadata=metadata)
-        status.details.add().Pack(info)
-    for detail in details:
-        status.details.add().Pack(detail)
-    return status
-
-
-def refuse(context: grpc.ServicerContext, code: int, message: str, reason: str = "", *details: Any, **more: str) -> Any:
-    """End the call with an error."""
-    context.abort_with_status(rpc_status.to_status(status_of(code, message, reason, *details, **more)))
+from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
 
 
 @dataclass
@@ -54,7 +35,7 @@ class FakeTask:
     deleted: bool = False
 
 
-class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, operations_pb2_grpc.OperationsServicer):
+class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOperations):
     """See the module. Also its own servicer for both services.
 
     Attributes:
@@ -76,8 +57,6 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, operation
         self.append_cuts: deque[int] = deque()
         self.stream_cuts: deque[int] = deque()
         self.page = 100
-        self.early_waits = 0
-        self.waiting = 0
         self.port = 0
         self._server: grpc.Server | None = None
         self.stopping = False
@@ -184,20 +163,6 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, operation
             setattr(counts, field_name, getattr(counts, field_name) + 1)
         task.info.counts.CopyFrom(counts)
         return task.info
-
-    def _operation(self, task: FakeTask) -> operations_pb2.Operation:
-        info = self._counted(task)
-        operation = operations_pb2.Operation(name=info.operation, done=info.state in FINAL)
-        operation.metadata.Pack(
-            task_pb.BatchTaskMetadata(
-                batch_task=info.name, generation=info.generation, state=info.state, counts=info.counts
-            )
-        )
-        if info.state == State.SUCCEEDED:
-            operation.response.Pack(info)
-        elif operation.done:
-            operation.error.CopyFrom(info.error)
-        return operation
 
     def _add(self, task: FakeTask, records: Any) -> None:
         for record in records:
@@ -363,74 +328,3 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, operation
         names, token = pages[request.page_token]
         handlers = [handler_pb2.Handler(name=f"{request.parent}/handlers/{name}") for name in names]
         return service_pb.ListHandlersResponse(handlers=handlers, next_page_token=token)
-
-    # ------------------------------------------------------------------------------------------------------ operations
-
-    def _by_operation(self, name: str, context: grpc.ServicerContext) -> FakeTask:
-        task = self.operations.get(name)
-        if task is None or task.deleted:
-            resource = error_details_pb2.ResourceInfo(resource_type="operation", resource_name=name)
-            refuse(context, code_pb2.NOT_FOUND, f"{name} not found", "RESOURCE_NOT_FOUND", resource)
-        assert task is not None
-        return task
-
-    def GetOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("GetOperation", context)
-        with self.lock:
-            return self._operation(self._by_operation(request.name, context))
-
-    def ListOperations(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("ListOperations", context)
-        with self.lock:
-            found = [self._operation(t) for n, t in self.operations.items() if n.startswith(request.name + "/")][::-1]
-        begin = int(request.page_token or 0)
-        end = begin + 2
-        token = str(end) if end < len(found) else ""
-        return operations_pb2.ListOperationsResponse(operations=found[begin:end], next_page_token=token)
-
-    def DeleteOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("DeleteOperation", context)
-        with self.changed:
-            task = self._by_operation(request.name, context)
-            if task.info.state not in FINAL:
-                refuse(context, code_pb2.FAILED_PRECONDITION, "not done", "OPERATION_NOT_DONE")
-            task.info.operation = ""
-            del self.operations[request.name]
-        return empty_pb2.Empty()
-
-    def CancelOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("CancelOperation", context)
-        with self.changed:
-            task = self._by_operation(request.name, context)
-            if task.info.state not in FINAL:
-                for record in task.records:
-                    if record.state == record_pb2.RecordInfo.PENDING:
-                        record.state = record_pb2.RecordInfo.CANCELLED
-                self.end(task.info.name, State.CANCELLED, status_of(1, "cancelled", "TASK_CANCELLED"))
-        return empty_pb2.Empty()
-
-    def WaitOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("WaitOperation", context)
-        asked = request.timeout.seconds + request.timeout.nanos / 1e9
-        with self.changed:
-            task = self._by_operation(request.name, context)
-            if self.early_waits > 0:  # as while draining
-                self.early_waits -= 1
-                return self._operation(task)
-            self.waiting += 1
-            context.add_callback(self._wake)
-            self.changed.notify_all()
-            try:
-                self.changed.wait_for(
-                    lambda: task.info.state in FINAL or task.deleted or self.stopping or not context.is_active(), asked
-                )
-            finally:
-                self.waiting -= 1
-                self.changed.notify_all()
-            if self.stopping:
-                refuse(context, code_pb2.UNAVAILABLE, "going down")
-            return self._operation(self._by_operation(request.name, context))
-
-    def _wake(self) -> None:
-        with self.changed:
-            self.changed.notify_all()

@@ -14,7 +14,8 @@ import pytest
 
 from batchyard import _cli_json, cli
 from batchyard.v1 import payload_pb2
-from tests.client.fake_server import FakeServer, State, status_of
+from tests.client.fake_operations import status_of
+from tests.client.fake_server import FakeServer, State
 
 TASK = "projects/default/batchTasks/t000000"
 

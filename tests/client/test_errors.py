@@ -12,7 +12,8 @@ from google.rpc import error_details_pb2
 import batchyard
 from batchyard._error_map import BY_CODE, BY_RECORD_REASON, BY_RPC_REASON, BY_TASK_REASON
 from batchyard.v1.error_reason_pb2 import ErrorReason
-from tests.client.fake_server import FakeServer, State, refuse, status_of
+from tests.client.fake_operations import refuse, status_of
+from tests.client.fake_server import FakeServer, State
 
 CODES: dict[str, tuple[grpc.StatusCode, ...]] = {
     "INVALID_FIELD": (grpc.StatusCode.INVALID_ARGUMENT,),

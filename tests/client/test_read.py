@@ -12,7 +12,8 @@ import batchyard
 from batchyard import BatchTaskStatus
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import handler_pb2, payload_pb2
-from tests.client.fake_server import FakeServer, State, status_of
+from tests.client.fake_operations import status_of
+from tests.client.fake_server import FakeServer, State
 
 
 @pytest.fixture

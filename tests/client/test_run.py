@@ -181,7 +181,7 @@ def test_two_uploads_into_one_task(client: Any, server: FakeServer) -> None:
 @pytest.mark.parametrize("count", [10, 3000])
 def test_lost_answers_double_nothing(client: Any, server: FakeServer, count: int) -> None:
     for method in ("CreateBatchTask", "AppendRecords", "StartBatchTask"):
-        server.fail_next(method, code_pb2.UNAVAILABLE, times=7)
+        server.fail_next(method, code_pb2.UNAVAILABLE, times=4)
     client.batch.run("echo", range(count))
     assert len(server.tasks) == 1
     assert len(only(server).inputs) == count

@@ -11,7 +11,8 @@ from google.rpc import code_pb2
 
 import batchyard
 from batchyard import BatchTaskStatus
-from tests.client.fake_server import FakeServer, State, status_of
+from tests.client.fake_operations import status_of
+from tests.client.fake_server import FakeServer, State
 
 
 def later(server: FakeServer, action: Any) -> threading.Thread:
@@ -97,13 +98,13 @@ def test_faults_of_a_dying_server(client: Any, server: FakeServer, code: int) ->
 
 def test_a_draining_server_answers_early_and_is_not_hammered(client: Any, server: FakeServer) -> None:
     operation = client.batch.run("echo", [1])
-    server.early_waits = 8
+    server.early_waits = 5
     thread = later(server, lambda: server.echo(operation.task_name))
     began = time.monotonic()
     operation.wait()
     thread.join()
-    assert time.monotonic() - began > 0.5
-    assert server.calls["WaitOperation"] == 9
+    assert time.monotonic() - began > 0.2
+    assert server.calls["WaitOperation"] == 6
 
 
 def test_the_timeout_carries_what_was_known_and_changes_nothing(client: Any, server: FakeServer) -> None:

@@ -23,8 +23,8 @@ MOST_DELAY: Final = 2.0
 FACTOR: Final = 1.7
 # A server's RetryInfo is followed up to this many seconds.
 MOST_ADVISED: Final = 10.0
-# What grpc.aio makes of a write into a call that has just ended, whatever the call's own status is.
-_CUT_WHILE_WRITING: Final = "Internal error from Core"
+# What grpc.aio says of a write into a call that has just ended, before the call's own status arrives.
+CUT_WHILE_WRITING: Final = "Internal error from Core"
 
 
 class StreamEnded(grpc.RpcError):
@@ -73,7 +73,7 @@ def transient(error: grpc.RpcError) -> RpcError | None:
         code is grpc.StatusCode.UNAVAILABLE
         or code is grpc.StatusCode.CANCELLED
         or (code is grpc.StatusCode.UNKNOWN and "Stream removed" in text)
-        or (code is grpc.StatusCode.INTERNAL and ("RST_STREAM" in text or text == _CUT_WHILE_WRITING))
+        or (code is grpc.StatusCode.INTERNAL and ("RST_STREAM" in text or text == CUT_WHILE_WRITING))
     )
     if not again:
         return None

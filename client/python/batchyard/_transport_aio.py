@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 
 from batchyard._records import MessageBuilder, check_records
-from batchyard._retry import StreamEnded
+from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
 sleep = asyncio.sleep
+# Seconds within which the status of a call that has ended arrives, and between two looks for it.
+_STATUS_TIMEOUT: Final = 0.1
+_STATUS_INTERVAL: Final = 0.002
+# Turns of the event loop that an event of grpc's takes to reach its call.
+_TURNS: Final = 3
 
 
 def open_channel(
@@ -49,12 +54,30 @@ class AppendStream:
 
     async def write(self, request: AppendRecordsRequest) -> None:
         """Send one message; waits while the transport's window is full."""
+        # The caller may have kept the loop busy: let an end of the call that came meanwhile be noticed first, for a
+        # write into it would hide its status.
+        for _ in range(_TURNS):
+            await sleep(0)
         try:
             await self._call.write(request)
-        except asyncio.InvalidStateError:  # the call has ended already: its status says why
-            while await read(self._call) is not None:
-                pass
-            raise StreamEnded from None
+        except asyncio.InvalidStateError:  # the call has ended already
+            await self._raise_status()
+        except grpc.aio.AioRpcError as error:
+            if error.details() != CUT_WHILE_WRITING:
+                raise
+            await self._raise_status()
+
+    async def _raise_status(self) -> NoReturn:
+        """Raise the status of a call that has ended.
+
+        After a failed write grpc.aio makes one up and replaces it by the call's own as soon as that arrives.
+        """
+        replaced_by = asyncio.get_running_loop().time() + _STATUS_TIMEOUT
+        while await self._call.details() == CUT_WHILE_WRITING and asyncio.get_running_loop().time() < replaced_by:
+            await sleep(_STATUS_INTERVAL)
+        while await read(self._call) is not None:
+            pass
+        raise StreamEnded
 
     async def read(self) -> AppendRecordsResponse | None:
         """Return the next reply, None at the end."""

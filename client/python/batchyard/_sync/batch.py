@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from batchyard._sync.connection import Connection
-    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest, StreamBatchTasksResponse
+    from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.
 _TIDY_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """Where the records of a `run` come from and how they travel; `repeatable`: the caller can go on with the draft."""
+
+    source: Source
+    builder: MessageBuilder
+    progress: Progress
+    repeatable: bool
+    timeout: float
 
 
 class Batch:
@@ -84,32 +96,39 @@ class Batch:
             InvalidArgumentError: a bound is exceeded, or there are no records to start.
             RpcError: any other refusal, or no answer within `timeout`.
         """
-        source = Source(records)
-        builder = MessageBuilder(record_ids)
-        builder.most_records = INLINE_RECORDS
-        first = source.next_message(builder)
-        builder.most_records = MESSAGE_RECORDS
         request = batch_task_service_pb2.CreateBatchTaskRequest(
             parent=project_name(self._connection.project),
             batch_task=_new_task(handler, parameters, labels, display_name, record_timeout),
             batch_task_id=task_id or "",
+            start=start,
             request_id=request_id or str(uuid.uuid4()),
         )
+        upload = _Upload(Source(records), MessageBuilder(record_ids), progress, request_id is not None, timeout)
+        return self._submit(request, upload)
+
+    def _submit(self, request: CreateBatchTaskRequest, upload: _Upload) -> BatchTaskOperation:
+        """Send a small batch within the request; stream a larger one into a draft."""
+        source, builder, start = upload.source, upload.builder, request.start
+        builder.most_records = INLINE_RECORDS
+        first = source.next_message(builder)
+        builder.most_records = MESSAGE_RECORDS
         if source.exhausted:
             builder.finish()
-            request.start = start
             if first is not None:
                 request.records.MergeFrom(first.records)
-            return (self._create(request, timeout))[0]
+            return (self._create(request, upload.timeout))[0]
         request.start = False
-        operation, state = self._create(request, timeout)
+        operation, state = self._create(request, upload.timeout)
         if state != batch_task_pb2.BatchTaskInfo.DRAFT:  # an earlier call with this request_id has done it all
             return operation
-        reporter = Reporter(progress)
+        reporter = Reporter(upload.progress)
         try:
-            self._upload(operation, source, builder, first, reporter, start, request.request_id, timeout)
+            operation.new_upload(reporter, upload.timeout).send(source, builder, first)
+            if start:
+                start_id = _derived_id(request.request_id, "start")
+                operation.start(request_id=start_id, timeout=upload.timeout)
         except BaseException:
-            if request_id is None:
+            if not upload.repeatable:
                 with suppress(BatchyardError):
                     operation.delete(timeout=_TIDY_TIMEOUT)
             raise
@@ -123,23 +142,6 @@ class Batch:
         metadata = batch_task_pb2.BatchTaskMetadata()
         operation.metadata.Unpack(metadata)
         return BatchTaskOperation(self._connection, metadata.batch_task, operation.name), metadata.state
-
-    def _upload(
-        self,
-        operation: BatchTaskOperation,
-        source: Source,
-        builder: MessageBuilder,
-        first: AppendRecordsRequest | None,
-        reporter: Reporter,
-        start: bool,
-        request_id: str,
-        timeout: float,
-    ) -> None:
-        """Fill a draft and start it."""
-        upload = operation.new_upload(reporter, timeout)
-        upload.send(source, builder, first)
-        if start:
-            operation.start(request_id=_derived_id(request_id, "start"), timeout=timeout)
 
     def get(self, task: str | BatchTaskInfo, *, timeout: float = 60) -> BatchTaskOperation:
         """Return the handle of a batch task.

@@ -45,7 +45,6 @@ class Upload:
         self._window: deque[tuple[AppendRecordsRequest, int]] = deque()
         self._window_bytes = 0
         self._backoff = Backoff()
-        self._was_cut = False
         self._patience = timeout  # what is left of it; only time spent here counts, not that of the caller's source
         self.next_index = 0
 
@@ -119,10 +118,8 @@ class Upload:
         self._stream = stream = AppendStream(self._method, self._patience)
         stream.write(batch_task_service_pb2.AppendRecordsRequest(name=self._name))
         self._acknowledge(stream.read())
-        for message, _ in tuple(self._window):
+        for message, _ in self._window:
             stream.write(message)
-            if self._was_cut:  # one by one: if the server refuses one of them, its reason is read, not lost in a write
-                self._acknowledge(stream.read())
 
     def _acknowledge(self, reply: Any) -> None:
         if reply is None:
@@ -147,7 +144,6 @@ class Upload:
     def _cut(self, error: grpc.RpcError) -> None:
         """Wait before the next try; raise if there should be none."""
         self.close()
-        self._was_cut = True
         again = transient(error)
         # A stream's own deadline says nothing: only time without progress does. ABORTED: the server has not noticed yet
         # that the stream before is dead.
