@@ -84,17 +84,19 @@ def _try_cgroup(parent: str | None) -> bool:
     group = Cgroup(str(Path(parent, f"probe-{os.getpid()}")))
     try:
         group.create()
-        sleeper = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL)  # noqa: S607 - whichever it is
-        try:
-            Path(group.path, "cgroup.procs").write_text(str(sleeper.pid))
-            group.kill()
-            return sleeper.wait(timeout=5) == -signal.SIGKILL
-        finally:
-            sleeper.kill()
-            sleeper.wait()
-            group.remove()
-            with contextlib.suppress(OSError):
-                Path(parent).rmdir()
+        # It ends by itself when this process does, even by SIGKILL, for that closes its input.
+        argv = ["cat"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as sleeper:  # noqa: S603
+            try:
+                Path(group.path, "cgroup.procs").write_text(str(sleeper.pid))
+                group.kill()
+                return sleeper.wait(timeout=5) == -signal.SIGKILL
+            finally:
+                sleeper.kill()
+                sleeper.wait()
+                group.remove()
+                with contextlib.suppress(OSError):
+                    Path(parent).rmdir()
     except (OSError, subprocess.TimeoutExpired):
         return False
 

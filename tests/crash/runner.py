@@ -122,7 +122,7 @@ class Runner:
             if not is_broken(error):
                 raise
         else:
-            await self._session.open(stubs)
+            self._session.open(stubs)
 
     async def _audit(self) -> None:
         self.ledger.audit(await self._session.call(list_tasks))

@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import apsw
@@ -148,51 +147,55 @@ class Server:
             connection.close()
 
 
+class _Life:
+    """One life of the server, as calls see it."""
+
+    def __init__(self, stubs: Stubs) -> None:
+        self.stubs = stubs
+        self.over = asyncio.Event()
+        self.calls = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+
 class Session:
     """Calls that are made again, the same, until a life of the server answers them."""
 
     def __init__(self) -> None:
-        self._life = 0
-        self._stubs: Stubs | None = None
-        self._calls = 0
-        self._changed = asyncio.Condition()
+        self._next: asyncio.Future[_Life] = asyncio.get_running_loop().create_future()
 
-    async def open(self, stubs: Stubs) -> None:
+    def open(self, stubs: Stubs) -> None:
         """A life serves."""
-        async with self._changed:
-            self._life += 1
-            self._stubs = stubs
-            self._changed.notify_all()
+        self._next.set_result(_Life(stubs))
 
     async def close(self) -> None:
-        """That life is over; returns when every call has noticed."""
-        async with self._changed:
-            stubs, self._stubs = self._stubs, None
-            await asyncio.wait_for(self._changed.wait_for(lambda: not self._calls), SECONDS)
-        if stubs is not None:
-            await stubs.channel.close()
+        """That life is over; returns when every call has noticed. Nothing if there is none."""
+        if self._next.done():
+            life = self._next.result()
+            self._next = asyncio.get_running_loop().create_future()
+            async with asyncio.timeout(SECONDS):
+                await life.idle.wait()
+            life.over.set()
+            await life.stubs.channel.close()
 
     async def call(self, make: Callable[[Stubs], Awaitable[T]]) -> T:
         """`await make(stubs)`, again in the next life if the connection breaks. Other errors are raised."""
-        life = 0
         while True:
-            async with self._changed:
-                await asyncio.wait_for(self._changed.wait_for(partial(self._is_after, life)), SECONDS)
-                life, stubs = self._life, self._stubs
-                self._calls += 1
-            assert stubs is not None
+            async with asyncio.timeout(SECONDS):
+                life = await asyncio.shield(self._next)
+            life.calls += 1
+            life.idle.clear()
             try:
-                return await make(stubs)
+                return await make(life.stubs)
             except grpc.aio.AioRpcError as error:
                 if not is_broken(error):
                     raise
             finally:
-                async with self._changed:
-                    self._calls -= 1
-                    self._changed.notify_all()
-
-    def _is_after(self, life: int) -> bool:
-        return self._stubs is not None and self._life > life
+                life.calls -= 1
+                if not life.calls:
+                    life.idle.set()
+            async with asyncio.timeout(SECONDS):
+                await life.over.wait()
 
     async def unary(self, method: str, request: Any) -> Any:
         """One unary call of BatchTaskService or Operations."""
