@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import apsw
 from google.longrunning import operations_pb2 as lro
 from google.longrunning import operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
@@ -108,6 +109,15 @@ class Live:
     def open(self, gate: str) -> None:
         """Let the records that wait at this gate go on."""
         (self.folder / "open" / gate).touch()
+
+
+def segments(data: pathlib.Path) -> int:
+    """How many outcome segments the store has."""
+    connection = apsw.Connection(str(data / "store.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return connection.execute("SELECT count(*) FROM outcome_segment").fetchall()[0][0]
+    finally:
+        connection.close()
 
 
 @contextlib.contextmanager

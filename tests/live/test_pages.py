@@ -13,7 +13,9 @@ from batchyard import Client
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.record_pb2 import RecordInfo
-from tests.live.served import PARENT, Live, living
+from tests.live.served import PARENT, Live, living, segments
+from tests.support import footprint
+from tests.support.eventually import eventually
 from tests.support.server import SECONDS
 
 KIB = 1024
@@ -104,3 +106,15 @@ def test_pages_of_tasks_that_wait(tmp_path: pathlib.Path) -> None:
         }
         assert max(map(len, raws)) > STREAM // 2
         assert max(map(len, raws)) <= STREAM
+
+
+def test_the_inputs_of_small_outcomes_are_read_by_the_page(tmp_path: pathlib.Path) -> None:
+    """Outcomes of a few bytes are merged into one segment; their inputs, read with them, may be large."""
+    chance = random.Random(7)
+    with living(tmp_path) as live, Client(live.server.target) as client:
+        task = client.batch.run("noted", ({"pad": chance.randbytes(400 * KIB).hex()} for _ in range(100)))
+        task.wait(poll_timeout=SECONDS)
+        eventually(lambda: segments(tmp_path / "data") < 20, what="the segments are merged")
+        before = footprint.forget_peak(live.pid)
+        assert sum(len(page.records) for page in task.pages(order="completion", view="full")) == 100
+        assert footprint.peak(live.pid) - before < 32 * footprint.MB

@@ -5,26 +5,15 @@ from __future__ import annotations
 import pathlib
 import random
 
-import apsw
-
 from batchyard.v1.batch_task_service_pb2 import ListRecordsRequest, StreamRecordsRequest
 from batchyard.v1.record_pb2 import RecordInfo
-from tests.live.served import FINAL, Live, living
+from tests.live.served import FINAL, Live, living, segments
 from tests.support.eventually import eventually
 from tests.support.server import SECONDS
 
 RECORDS = 320  # more than 256 segments of one record: from there on they are merged while the task runs
 SLEEP = 0.021  # a record that takes longer than 20 ms is stored alone
 MERGED = 64
-
-
-def segments(data: pathlib.Path) -> int:
-    """How many outcome segments the store has."""
-    connection = apsw.Connection(str(data / "store.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return connection.execute("SELECT count(*) FROM outcome_segment").fetchall()[0][0]
-    finally:
-        connection.close()
 
 
 class Reader:

@@ -18,7 +18,8 @@ from batchyard_server.store.sqlite.transaction import Transaction
 
 Ranges = list[tuple[int, int]]
 
-_INSERT = "INSERT INTO input_segment (task_key, first, count, ids, codec, size, blob) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FIRSTS = 1 << 27  # more than limits.RECORDS: ids of a task's segments are task_key × 2^27 + first
+_INSERT = "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES (?, ?, ?, ?, ?, ?)"
 # One statement for all ids of a call: a step for each would give the interpreter away and win it back a thousand times.
 _INSERT_IDS = "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)"
 _TAKEN = (
@@ -26,9 +27,15 @@ _TAKEN = (
     "(SELECT 1 FROM record_key WHERE task_key = ? AND record_id = value ->> 0) LIMIT 1"
 )
 BETWEEN = (
-    "SELECT id, first, count, size, ids FROM input_segment WHERE task_key = ? AND first < ? AND first >= coalesce("
-    "(SELECT max(first) FROM input_segment WHERE task_key = ? AND first <= ?), 0) ORDER BY first"
+    "SELECT id, count, size, ids FROM input_segment WHERE id < ? AND id >= coalesce("
+    "(SELECT max(id) FROM input_segment WHERE id BETWEEN ? AND ?), ?) ORDER BY id"
 )
+
+
+def ids_of(task_key: int) -> tuple[int, int]:
+    """Lowest and highest id of the task's segments."""
+    assert task_key < 1 << 36, task_key
+    return task_key * _FIRSTS, (task_key + 1) * _FIRSTS - 1
 
 
 def insert(
@@ -42,7 +49,7 @@ def insert(
         at = bisect_left(indexes, part.first)
         ids = at < len(indexes) and indexes[at] < part.first + part.count
         kind, blob = tx.compressor.pack(part.blob)
-        tx.run(_INSERT, (task_key, part.first, part.count, ids, kind, len(part.blob), blob))
+        tx.run(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, kind, len(part.blob), blob))
 
 
 def _insert_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]]) -> None:
@@ -62,17 +69,23 @@ class Stored:
 
     __slots__ = ("end", "first", "ids", "row", "size")
 
-    def __init__(self, row: int, first: int, count: int, size: int, ids: int) -> None:
+    def __init__(self, row: int, count: int, size: int, ids: int) -> None:
         self.row = row
-        self.first = first
-        self.end = first + count
+        self.first = row % _FIRSTS
+        self.end = self.first + count
         self.size = size
         self.ids = bool(ids)
 
+    @property
+    def record_bytes(self) -> int:
+        """Size of one of its records, on average."""
+        return self.size // (self.end - self.first)
+
 
 def between(reader: Reader, task_key: int, start: int, end: int) -> list[Stored]:
-    """The segments that hold records of [start, end), in order. Reads an index only."""
-    rows = reader.run(BETWEEN, (task_key, end, task_key, start))
+    """The segments that hold records of [start, end), in order. Reads no blob."""
+    base, _ = ids_of(task_key)
+    rows = reader.run(BETWEEN, (base + end, base, base + start, base))
     return [Stored(*row) for row in rows]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
@@ -137,10 +138,10 @@ class RecordReader:
         if first == position and page.enough:
             return 0
         blob = _blob(reader, found.row)
-        records = codec.split_page(blob)[position - first : position - first + page.room]
+        records: Iterable[bytes] = codec.split_page(blob)[position - first : position - first + page.room]
         if not basic:
-            indexes = _indexes(reader, found.row)[position - first :][: len(records)]
-            records = _overlay(reader, query.task_key, indexes, records)
+            indexes = _indexes(reader, found.row)[position - first :]
+            records = _overlay(reader, query, indexes, list(records))
         done = 0
         for record in records:
             if not page.add(record):
@@ -188,15 +189,26 @@ def _placeholder(source: inputs.Records, make: codec.Placeholders, index: int, s
     return codec.with_input(record, record_input) if full and record_input is not None else record
 
 
-def _overlay(reader: Reader, task_key: int, indexes: Sequence[int], records: Sequence[bytes]) -> list[bytes]:
+def _overlay(reader: Reader, query: RecordQuery, indexes: Sequence[int], records: Sequence[bytes]) -> Iterator[bytes]:
+    """The records in view FULL, made about a page at a time: a hundred small outcomes may have a hundred MiB of input."""
+    at = 0
+    while at < len(records):
+        few = indexes[at : len(records)]
+        found = inputs.between(reader, query.task_key, min(few), max(few) + 1)
+        starts = [each.first for each in found]
+        end, size = at, 0
+        while end < len(records) and size <= query.max_bytes:
+            size += len(records[end]) + found[bisect_right(starts, indexes[end]) - 1].record_bytes
+            end += 1
+        yield from _with_inputs(inputs.Records(reader, found), indexes[at:end], records[at:end])
+        at = end
+
+
+def _with_inputs(source: inputs.Records, indexes: Sequence[int], records: Sequence[bytes]) -> list[bytes]:
     """The records in view FULL; their indexes come in any order."""
     out = list(records)
-    ordered = sorted(range(len(indexes)), key=indexes.__getitem__)
-    if ordered:
-        lo, hi = indexes[ordered[0]], indexes[ordered[-1]] + 1
-        source = inputs.Records(reader, inputs.between(reader, task_key, lo, hi))
-        for at in ordered:
-            out[at] = codec.with_input(out[at], source.get(indexes[at]))
+    for at in sorted(range(len(out)), key=indexes.__getitem__):
+        out[at] = codec.with_input(out[at], source.get(indexes[at]))
     return out
 
 
