@@ -190,7 +190,7 @@ def _placeholder(source: inputs.Records, make: codec.Placeholders, index: int, s
 
 
 def _overlay(reader: Reader, query: RecordQuery, indexes: Sequence[int], records: Sequence[bytes]) -> Iterator[bytes]:
-    """The records in view FULL, made about a page at a time: a hundred small outcomes may have a hundred MiB of input."""
+    """The records in view FULL, made about a page at a time: a hundred small outcomes may have 100 MiB of input."""
     at = 0
     while at < len(records):
         few = indexes[at : len(records)]
