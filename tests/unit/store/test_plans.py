@@ -29,7 +29,6 @@ STATEMENTS = {
     "what to sweep": sweep.NEXT,
 }
 COVERED = {
-    "input segments",
     "narrow outcome segments",
     "wide outcome segments",
     "all outcome segments",

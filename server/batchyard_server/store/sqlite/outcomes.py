@@ -11,7 +11,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
@@ -146,20 +146,21 @@ def any_within(tx: Transaction, task_key: int, generation: int, ranges: Ranges) 
     return False
 
 
-def sets(source: Reader | Transaction, found: Iterable[Found]) -> Ranges:
-    """All indexes of these segments, normalized. Reads a row only of those that are not dense."""
+def sets(source: Reader | Transaction, found: Iterable[tuple[int, int, int, int]]) -> Ranges:
+    """All indexes of these segments (fields of Found), normalized. Reads a row only of those that are not dense."""
     out: Ranges = []
-    for each in found:
-        if each.dense:
-            out.append((each.lo, each.hi))
+    for row, lo, hi, records in found:
+        if records == hi - lo:
+            out.append((lo, hi))
         else:
-            out += rg.unpack(source.run("SELECT ranges FROM outcome_segment WHERE id = ?", (each.row,))[0][0])
+            out += rg.unpack(source.run("SELECT ranges FROM outcome_segment WHERE id = ?", (row,))[0][0])
     return rg.normalize(out)
 
 
 def recorded(source: Reader | Transaction, task_key: int, generation: int) -> Ranges:
     """Every index that has an outcome in this generation, normalized. Reads no blob."""
-    return sets(source, (Found(*row) for row in source.run(ALL, (task_key, generation))))
+    rows: list[Any] = source.run(ALL, (task_key, generation))
+    return sets(source, rows)
 
 
 def _neighbours(ranges: Ranges) -> Iterator[Ranges]:

@@ -41,22 +41,26 @@ def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] |
 def claim(tx: Transaction, request: RequestKey | None, task: Task) -> tuple[int, TaskName] | None:
     """Remember the call and return None; if it is known, as `known`. One statement in the usual case."""
     try:
-        remember(tx, request, task)
+        remember(tx, request, task, made_task=True)
     except apsw.ConstraintError:
         return known(tx, request)
     return None
 
 
-def remember(tx: Transaction, request: RequestKey | None, task: Task) -> None:
+def remember(tx: Transaction, request: RequestKey | None, task: Task, *, made_task: bool = False) -> None:
     """The call was done."""
     if request is not None:
-        values = (request.project, request.request_id, request.digest, task.key, task.task_id, tx.clock.now_us())
-        tx.run("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, NULL)", values)
+        identity = (request.project, request.request_id, request.digest)
+        values = (*identity, task.key, task.task_id, tx.clock.now_us(), made_task)
+        tx.run("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
 
 
 def let_expire(tx: Transaction, task_key: int) -> None:
     """The task is gone: its calls are forgotten 24 hours after they were made."""
-    tx.run("UPDATE request SET expire_us = create_us + ? WHERE task_key = ?", (_KEPT_US, task_key))
+    expire = "UPDATE request SET expire_us = create_us + ? WHERE "
+    tx.run(expire + "task_key = ? AND made_task = 0", (_KEPT_US, task_key))
+    made = "(project, request_id) = (SELECT project, request_id FROM task WHERE key = ?)"
+    tx.run(expire + made, (_KEPT_US, task_key))
 
 
 def forget(tx: Transaction, most: int) -> int:

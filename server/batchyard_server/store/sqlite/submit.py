@@ -37,7 +37,7 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
     if known is not None:
         return _created_before(tx, *known)
     try:
-        tasks.insert(tx, task)
+        tasks.insert(tx, task, request.request_id if request else None)
     except apsw.ConstraintError:
         raise AlreadyExists(
             Reason.RESOURCE_EXISTS,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from batchyard_server.store.sqlite import operations, requests
+from batchyard_server.store.sqlite import inputs, operations, requests
 from batchyard_server.store.sqlite.transaction import Transaction
 
 SLICE_NS = 15_000_000
@@ -12,7 +12,6 @@ SLICE_NS = 15_000_000
 # What a task owns: how its rows are found, and how many go at once (blobs of up to 256 KiB, or narrow rows).
 _OWNED = [
     ("outcome_segment", "id", 16),
-    ("input_segment", "id", 16),
     ("record_key", "(task_key, record_id)", 500),
     ("attempt", "(task_key, generation, idx)", 500),
     ("failure", "(task_key, generation, position)", 100),
@@ -22,6 +21,9 @@ _REMOVE = [
     f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"
     for table, key, most in _OWNED
 ]
+_REMOVE_INPUTS = (
+    "DELETE FROM input_segment WHERE id IN (SELECT id FROM input_segment WHERE id BETWEEN ? AND ? LIMIT 16)"
+)
 NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMIT 1"
 
 
@@ -52,9 +54,9 @@ class Sweeper:
 
 def _remove(tx: Transaction, key: int, deadline: int) -> bool:
     """Remove what the task owns and at last its row; False if the time was over before."""
-    for statement in _REMOVE:
+    for statement, values in [(_REMOVE_INPUTS, inputs.ids_of(key)), *((statement, (key,)) for statement in _REMOVE)]:
         while True:
-            tx.run(statement, (key,))
+            tx.run(statement, values)
             if not tx.connection.changes():
                 break
             if tx.clock.monotonic_ns() >= deadline:

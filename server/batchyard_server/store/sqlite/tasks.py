@@ -43,7 +43,7 @@ COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
 BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
 LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL"
-_INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold) VALUES ({', '.join('?' * (len(_NAMES) + 1))})"
+_INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold, request_id) VALUES ({', '.join('?' * (len(_NAMES) + 2))})"
 _UPDATE_COUNTS = f"UPDATE task SET {' = ?, '.join(_COUNTS)} = ?, info = ? WHERE key = ?"
 _UPDATE = f"UPDATE task SET {' = ?, '.join([*_COUNTS, *_CONDITION])} = ?, info = ? WHERE key = ?"
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
@@ -153,14 +153,14 @@ def named_entry(tx: Transaction, name: TaskName) -> Entry:
     return found
 
 
-def insert(tx: Transaction, task: Task) -> None:
+def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
     """Store a new task. Raises apsw.ConstraintError if its id is taken."""
     apart = len(task.fixed) > _APART_BYTES
     mutable = task_bytes.mutable_info(task)
     assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
     sizes = (len(task.parameters), 0 if apart else len(task.fixed))
     info = mutable if apart else task.fixed + mutable
-    values = (*_constant(task), *_counts(task), *_condition(task), *sizes, info, task.task_id.lower())
+    values = (*_constant(task), *_counts(task), *_condition(task), *sizes, info, task.task_id.lower(), request_id)
     tx.run(_INSERT, values)
     if apart:
         tx.run("INSERT INTO task_fixed VALUES (?, ?)", (task.key, task.fixed))

@@ -61,7 +61,7 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, apsw.FullError):
         return _disk_full()
     if isinstance(error, apsw.Error):
-        log.error("store: %s", error)
+        log.error("store: %s", error, exc_info=error)
         return _unavailable("the store could not write")
     return error
 
