@@ -17,7 +17,7 @@ from typing import Any
 
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
-from batchyard_server.dispatch.queue import Ready, Release, TaskQueue
+from batchyard_server.dispatch.queue import Ready, TaskQueue
 from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
@@ -163,18 +163,11 @@ class Dispatcher:
     def _end_cancel(self, queue: TaskQueue) -> None:
         """Let a CANCELLING task become CANCELLED, once its last worker is gone.
 
-        Not before: the store counts leases, but a worker may also run a subtask whose lease was refused.
+        Not with its last lease: a worker may also run a subtask whose lease was refused.
         """
         if queue.is_cancelling and queue.is_idle and not queue.ending:
             queue.ending = True
-            self._spawn(self._release_all(queue))
-
-    async def _release_all(self, queue: TaskQueue) -> None:
-        for release in queue.releases:
-            await self._settler.release(Release(release.lease, release.begun))
-        nothing = Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=[], worker="")
-        unreaped = tuple(pid for release in queue.releases for pid in release.unreaped)
-        await self._settler.release(Release(nothing, unreaped=unreaped, ends_cancel=True))
+            self._spawn(self._settler.end_cancel(queue.task))
 
     # -- giving out work ------------------------------------------------------------------------------------------
 
@@ -329,13 +322,9 @@ class Dispatcher:
 
     async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
-        granted = await subtask.granted
-        release = Release(subtask.lease, begun, unreaped)
+        if (await subtask.granted and subtask.open) or unreaped:
+            await self._settler.release(subtask.lease, begun, unreaped)
         queue = self._queues.get(subtask.task.key)
-        if queue is not None and queue.is_cancelling:
-            queue.releases.append(release)
-        elif granted and subtask.open:
-            await self._settler.release(release)
         if queue is not None:
             queue.attempts.update(begun)
             self._requeue(queue, subtask.open)

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.states import TaskState
-from batchyard_server.model.task import Attempts, Lease, Task
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A lease that is to be ended: with what began under it, and the processes that did not end.
-
-    `ends_cancel`: no worker has records of the task any more, so that a CANCELLING one becomes CANCELLED.
-    """
-
-    lease: Lease
-    begun: Mapping[int, Attempts] = field(default_factory=dict[int, Attempts])
-    unreaped: tuple[int, ...] = ()
-    ends_cancel: bool = False
+from batchyard_server.model.task import Attempts, Task
 
 
 class TaskQueue:
@@ -34,8 +19,7 @@ class TaskQueue:
             have no outcome.
         cutting: subtasks that are being prepared and are not in `subtasks` yet.
         resting: nothing is cut for a while, since its inputs could not be read.
-        releases: leases of a CANCELLING task whose workers are gone; they end together, with the last of its workers.
-        ending: that is being done.
+        ending: it was CANCELLING and its last worker is gone, which is being told to the store.
         in_line: kept by Ready.
     """
 
@@ -47,7 +31,6 @@ class TaskQueue:
         "pace",
         "pending",
         "pending_count",
-        "releases",
         "resting",
         "subtasks",
         "task",
@@ -62,7 +45,6 @@ class TaskQueue:
         self.pace = Pace()
         self.cutting = 0
         self.resting = False
-        self.releases: list[Release] = []
         self.ending = False
         self.in_line = False
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from batchyard_server.codec import outcomes
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
-from batchyard_server.dispatch.queue import Release
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
-from batchyard_server.model.task import Attempts, Flush, Lease
+from batchyard_server.model.task import Attempts, Flush, Lease, Task
 from batchyard_server.store.protocols import LeaseStore
 
 log = logging.getLogger(__name__)
@@ -68,14 +67,16 @@ class Settler:
         subtask.open = rg.subtract(subtask.open, rg.normalize(flush.ranges))
         return True
 
-    async def release(self, release: Release) -> None:
+    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int]) -> None:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
-            "dispatch.before_release",
-            lambda: self._store.release(
-                release.lease, release.begun, release.unreaped, ends_cancel=release.ends_cancel
-            ),
+            "dispatch.before_release", lambda: self._store.release(lease, begun, unreaped, ends_cancel=False)
         )
+
+    async def end_cancel(self, task: Task) -> None:
+        """No worker has records of this CANCELLING task any more: it becomes CANCELLED."""
+        nothing = Lease(task_key=task.key, generation=task.generation, ranges=[], worker="")
+        await self._until_taken("dispatch.before_release", lambda: self._store.release(nothing, {}))
 
     async def settle(self, subtask: Subtask, loss: Loss) -> dict[int, Attempts]:
         """After a loss: write the outcome of the running record if it has one, and return what began.

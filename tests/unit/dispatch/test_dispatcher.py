@@ -93,6 +93,23 @@ async def test_cancel_while_the_worker_starts() -> None:
     assert not stage.workers[0].step()
 
 
+async def test_a_worker_that_is_ended_while_it_starts_gets_nothing() -> None:
+    stage = Stage()
+    held = stage.create(5)
+    await stage.turn()
+    worker = stage.workers[0]
+    stage.tick(301)
+    assert worker.killed
+    worker.load()
+    worker.deliver()
+    await stage.turn()
+    assert not worker.step()
+    assert stage.executor._slots[0].phase is Phase.ENDING
+    worker.reap()
+    await stage.work()
+    assert attempts(held) == dict.fromkeys(range(5), 1)
+
+
 async def test_cancel_of_what_is_queued_in_the_worker() -> None:
     stage = Stage()
     _, worker = await running(stage, 1)
@@ -382,6 +399,26 @@ async def test_what_waits_behind_a_slow_record_goes_to_another_slot() -> None:
     assert finished == [TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.SUCCEEDED]
     busy.read()
     assert not busy.runs
+
+
+async def test_nothing_is_sent_to_wait_behind_a_slow_record() -> None:
+    stage = Stage()
+    _, worker = await running(stage, 1)
+    stage.create(1)
+    await stage.turn()
+    stage.tick(0.2)
+    worker.read()
+    assert not worker.runs
+    worker.deliver()
+    for _ in range(5):
+        await stage.turn()
+        stage.tick(0.2)
+        worker.read()
+        assert not worker.runs
+        worker.deliver()
+    assert len([line for line in stage.store.log if line.startswith("grant")]) == 3
+    await stage.work()
+    assert all(held.task.state is TaskState.SUCCEEDED for held in stage.store.held.values())
 
 
 async def test_tasks_of_one_handler_take_turns() -> None:
