@@ -144,7 +144,7 @@ def pairs(flat: list[int]) -> list[tuple[int, int]] | None:
     """Flattened pairs (start, end) as tuples; None if they are not ascending pairs."""
     if len(flat) % 2:
         return None
-    result = list(zip(flat[::2], flat[1::2]))  # noqa: B905 - Python 3.9 has no strict
+    result = list(zip(flat[::2], flat[1::2]))
     previous = -1
     for low, high in result:
         if low < previous or low >= high or low < 0:

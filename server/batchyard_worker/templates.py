@@ -55,7 +55,7 @@ class Template:
             Failure: INVALID_PLACEHOLDER.
         """
         text = self._literals[0]
-        for name, literal in zip(self._names, self._literals[1:]):  # noqa: B905 - Python 3.9 has no strict
+        for name, literal in zip(self._names, self._literals[1:]):
             text += value_text(name, members, dash_values) + literal
         try:
             return text.encode()
