@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batchyard.v1 import record_pb2
 from google.protobuf import any_pb2, timestamp_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from batchyard.v1 import record_pb2
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model.errors import DOMAIN, Code, Reason
 from batchyard_server.model.task import Flush, Task
