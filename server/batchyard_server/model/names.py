@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from batchyard_server.model.errors import InvalidArgument
@@ -30,7 +31,8 @@ class TaskName(NamedTuple):
         return f"projects/{self.project}/batchTasks/{self.task}"
 
 
-class RecordName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RecordName:
     """`projects/{project}/batchTasks/{task}/records/{index}`."""
 
     project: str
