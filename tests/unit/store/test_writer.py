@@ -15,7 +15,7 @@ import pytest_asyncio
 from batchyard_server.model.clock import SystemRandomness
 from batchyard_server.model.errors import ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import OFF
-from batchyard_server.store.sqlite import SqliteStore, files, open_sqlite, writer
+from batchyard_server.store.sqlite import SqliteStore, files, open_sqlite, sweep, writer
 from batchyard_server.store.sqlite.transaction import Transaction
 from tests.support import store as make
 from tests.support.clock import FakeClock
@@ -166,6 +166,26 @@ async def test_the_log_is_moved_into_the_file_as_it_grows(
     await store.writer.submit(lambda _: None)  # the writer is past the checkpoint that may follow an answer
     assert (tmp_path / "store.sqlite3-wal").stat().st_size < 100 * files.PAGE_SIZE
     assert (tmp_path / "store.sqlite3").stat().st_size > 20 * 50_000
+
+
+async def test_many_swept_bytes_go_back_to_the_file_system(
+    store: SqliteStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "KEPT_FREE_PAGES", 20)
+    kept = await store.create_task(make.new_task("kept", 100, size=1_000), None)
+    task = await store.create_task(make.new_task("a", 3_000, size=2_000, draft=True), None)
+    kept_too = await store.create_task(make.new_task("kept-too", 100, size=1_000), None)
+    records = [await make.read_all(store, each, view=make.View.FULL) for each in (kept, kept_too)]
+    store.writer.connection.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    before = (tmp_path / "store.sqlite3").stat().st_size
+    await store.delete_task(task.name, make.allow_delete, None)
+    while await store.sweep():
+        pass
+    await store.writer.submit(lambda _: None)
+    store.writer.connection.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    assert (tmp_path / "store.sqlite3").stat().st_size < before / 3
+    assert [await make.read_all(store, each, view=make.View.FULL) for each in (kept, kept_too)] == records
+    assert store.writer.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 async def test_swept_bytes_are_used_again(store: SqliteStore) -> None:

@@ -68,6 +68,7 @@ class Directory:
         connection = apsw.Connection(str(self._new), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.pragma("page_size", PAGE_SIZE)
+            connection.pragma("auto_vacuum", 2)  # INCREMENTAL: sweeping gives bytes back to the file system
             connection.pragma("application_id", migrate.APPLICATION_ID)
             connection.pragma("synchronous", "EXTRA")
             migrate.migrate(connection, failpoints)

@@ -8,6 +8,8 @@ from batchyard_server.store.sqlite import inputs, operations, requests
 from batchyard_server.store.sqlite.transaction import Transaction
 
 SLICE_NS = 15_000_000
+KEPT_FREE_PAGES = 2048  # 16 MiB
+_MOVED_PAGES = 64
 
 # What a task owns: how its rows are found, and how many go at once (blobs of up to 256 KiB, or narrow rows).
 _OWNED = [
@@ -32,11 +34,12 @@ class Sweeper:
 
     def __init__(self) -> None:
         self._next_expiry_us: int | None = 0
+        self._may_shrink = True
 
     def is_due(self, tx: Transaction) -> bool:
         """Whether a step is worth it. Cheap; may be called from another thread than the writer's."""
         expiry = self._next_expiry_us
-        return tx.deleted or (expiry is not None and expiry <= tx.clock.now_us())
+        return tx.deleted or self._may_shrink or (expiry is not None and expiry <= tx.clock.now_us())
 
     def step(self, tx: Transaction) -> None:
         """Remove for some milliseconds."""
@@ -48,8 +51,22 @@ class Sweeper:
             if not _remove(tx, after, deadline):
                 return
         tx.deleted = False
+        self._may_shrink = _shrink(tx, deadline)
         requests.forget(tx, 500)
         self._next_expiry_us = requests.next_expiry_us(tx)
+
+
+def _shrink(tx: Transaction, deadline: int) -> bool:
+    """Give free pages back to the file system, but for some that new tasks will need; whether there are more.
+
+    What was moved in the file leaves it with the next checkpoint.
+    """
+    while tx.clock.monotonic_ns() < deadline:
+        pages, free = tx.run("PRAGMA page_count")[0][0], tx.run("PRAGMA freelist_count")[0][0]
+        if free <= max(KEPT_FREE_PAGES, pages // 4):
+            return False
+        tx.run(f"PRAGMA incremental_vacuum({_MOVED_PAGES})")
+    return True
 
 
 def _remove(tx: Transaction, key: int, deadline: int) -> bool:
