@@ -26,7 +26,7 @@ MOST_IN_FLIGHT = 16
 STALLED_NS = 100_000_000  # a record that runs longer than this gives back what waits behind it
 LOAD_NS = 300_000_000_000  # to load a handler; models are large
 STRAYS_NS = 500_000_000  # an idle worker is looked at after this long for processes that its records left
-BUSY_STRAYS_NS = 5_000_000_000  # one that is never idle pauses for this look as often
+BUSY_STRAYS_NS = 2_000_000_000  # one that is never idle pauses for this look as often
 PATIENCE_NS = 1_000_000_000  # for a worker to say whether it had begun a subtask that is to be killed
 
 

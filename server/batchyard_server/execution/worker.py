@@ -278,17 +278,18 @@ def _children(pid: int) -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Living processes below this one; reads only what belongs to them, for /proc may be large."""
+    """The processes below this one; reads only what belongs to them, for /proc may be large."""
     found: list[int] = []
     for child in _children(pid):
-        if _is_alive(child):
+        if not _is_zombie(child):
             found += [child, *_descendants(child)]
     return found
 
 
-def _is_alive(pid: int) -> bool:
+def _is_zombie(pid: int) -> bool:
+    """Whether it only waits for its parent; not what ended between two looks, for that may have a successor."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return False
-    return stat.rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    return stat.rpartition(b") ")[2][:1] == b"Z"
