@@ -44,7 +44,7 @@ class FakeWorker:
         self._inbox: deque[worker_pb2.ToWorker] = deque()
         self._outbox: deque[worker_pb2.FromWorker] = deque()
         self._buffer: list[tuple[int, bytes]] = []
-        self._flush = self._acked = 0
+        self._flush = self._acked = self._work_ns = self._began_ns = 0
         self._flushes: dict[int, tuple[str, rg.Ranges]] = {}
 
     # -- what a slot uses -----------------------------------------------------------------------------------------
@@ -115,7 +115,8 @@ class FakeWorker:
         """
         if self.running is not None:
             self._end(failed)
-            if not self._left or over:
+            budget_ns = self.current.budget_millis * 1_000_000 if self.current is not None else 0
+            if not self._left or over or self._clock.monotonic_ns() - self._began_ns > budget_ns:
                 self._finish()
             elif flush:
                 self.flush()
@@ -131,6 +132,7 @@ class FakeWorker:
             self._left = deque(index for start, end in ranges for index in range(start, end))
             assert len(segments.split_inputs(self.current.inputs)) == len(self._left)
             self._cell = Progress(self.current.lease, -1, 0, 0)
+            self._began_ns = self._clock.monotonic_ns()
         self.running = self._left.popleft()
         self._cell = Progress(self.current.lease, self.running, self._clock.monotonic_ns(), self._cell.finished)
         self.begun(self.current.batch_task, self.running, self.current.attempts.get(self.running, 0) + 1)
@@ -149,11 +151,12 @@ class FakeWorker:
             count=len(self._buffer),
             page=segments.join_page(record for _, record in self._buffer),
             last=last,
-            work_nanos=1000 * len(self._buffer),
+            work_nanos=max(self._work_ns, 1000 * len(self._buffer)),
             failed=[i for i, record in self._buffer if RecordInfo.FromString(record).state == RecordInfo.FAILED],
         )
         self._flushes[self._flush] = (self.current.batch_task, ranges)
         self._buffer.clear()
+        self._work_ns = 0
         self._outbox.append(worker_pb2.FromWorker(outcomes=outcomes))
 
     def deliver(self, most: int = 1 << 30) -> int:
@@ -190,6 +193,7 @@ class FakeWorker:
             generation=self.current.generation,
         )
         self._buffer.append((index, record.SerializeToString()))
+        self._work_ns += self._clock.monotonic_ns() - self._cell.start_ns
         self._cell = Progress(self._cell.number, index, self._cell.start_ns, self._cell.finished + 1)
 
     def _finish(self) -> None:

@@ -258,7 +258,7 @@ async def test_processes_that_cannot_be_ended_are_told() -> None:
 
 async def test_a_crash_counts_against_the_record_that_ran_alone() -> None:
     stage = Stage()
-    held, worker = await running(stage, 40, at=5)
+    held, worker = await running(stage, 10, at=5)
     other = stage.create(1)
     await stage.turn()
     worker.read()
@@ -270,7 +270,7 @@ async def test_a_crash_counts_against_the_record_that_ran_alone() -> None:
     assert begun == {**dict.fromkeys(range(5), (1, 0)), 5: (1, 1)}
     assert other.attempts == {}
     await stage.work()
-    assert attempts(held) == {index: 2 if index <= 5 else 1 for index in range(40)}
+    assert attempts(held) == {index: 2 if index <= 5 else 1 for index in range(10)}
     assert attempts(other) == {0: 1}
 
 
@@ -348,8 +348,8 @@ async def test_a_slow_record_fails_and_the_rest_goes_on() -> None:
 
 async def test_a_slow_record_that_ends_while_it_is_killed_keeps_its_outcome() -> None:
     stage = Stage()
-    held, worker = await running(stage, 20, at=3, record_timeout_us=1_000_000)
-    stage.tick(1.1)
+    held, worker = await running(stage, 20, at=3, record_timeout_us=300_000)
+    stage.tick(0.4)
     assert worker.killed
     worker.step(flush=True)
     worker.step()
