@@ -157,6 +157,26 @@ async def test_what_sqlite_rolled_back_by_itself_is_nobodys_success(store: Sqlit
     assert await make.listed(store) == ["c"]
 
 
+async def test_damage_that_is_met_ends_all_writing(store: SqliteStore) -> None:
+    def damaged(_: Transaction) -> None:
+        raise apsw.CorruptError("database disk image is malformed")
+
+    with pytest.raises(Unavailable):
+        await store.writer.submit(damaged)
+    assert not store.healthy
+    with pytest.raises(Unavailable):
+        await store.create_task(make.new_task("a"), None)
+
+
+async def test_a_fault_of_ours_is_not_called_the_disks(store: SqliteStore) -> None:
+    with pytest.raises(apsw.SQLError):
+        await store.writer.submit(lambda tx: tx.run("SELECT nothing FROM nowhere"))
+    with pytest.raises(ZeroDivisionError):
+        await store.writer.submit(lambda _: 1 // 0)
+    assert store.healthy
+    await store.create_task(make.new_task("a"), None)
+
+
 async def test_the_log_is_moved_into_the_file_as_it_grows(
     store: SqliteStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

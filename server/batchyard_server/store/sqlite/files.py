@@ -128,6 +128,7 @@ def open_writer(directory: Directory, failpoints: Failpoints) -> apsw.Connection
 def _prepare_writer(directory: Directory, connection: apsw.Connection) -> None:
     if connection.pragma("journal_mode", "WAL") != "wal":
         raise StoreError(f"{directory.store} cannot be kept with a write-ahead log on this file system")
+    connection.set_busy_timeout(250)  # how long a checkpoint may wait for readers, and every caller with it
     connection.pragma("synchronous", "FULL")
     connection.pragma("journal_size_limit", WAL_BYTES)
     connection.pragma("cache_size", -16 * 1024)

@@ -29,13 +29,19 @@ log = logging.getLogger(__name__)
 GROUP_NS = 10_000_000
 GROUP_BYTES = 8 * 1024 * 1024
 LINGER_NS = 1_000_000
-CHECKPOINT_PAGES = 1024  # 16 MiB of log: then it is moved into the file
-LOG_PAGES = 4096  # 64 MiB: then readers are waited for, so that the log begins anew
+CHECKPOINT_PAGES = 1024  # 8 MiB of log: then it is moved into the file
+LOG_PAGES = 8192  # 64 MiB: then readers are waited for, so that the log begins anew
 
 _FSYNC_ERRORS = {
     apsw.mapping_extended_result_codes[name]
     for name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC", "SQLITE_IOERR_DATA", "SQLITE_IOERR_CORRUPTFS")
 }
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+_TROUBLE = (
+    *_DAMAGE,
+    *(apsw.BusyError, apsw.LockedError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.ProtocolError),
+    *(apsw.NoMemError, apsw.InterruptError),
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,9 +66,9 @@ def translate(error: BaseException) -> BaseException:
         return _unavailable("the store could not write")
     if isinstance(error, apsw.FullError):
         return _disk_full()
-    if isinstance(error, apsw.Error):
+    if isinstance(error, _TROUBLE):
         log.error("store: %s", error, exc_info=error)
-        return _unavailable("the store could not write")
+        return _unavailable("the store cannot read or write now")
     return error
 
 
@@ -118,11 +124,13 @@ class Writer:
         while open_ or self._control or self._bulk:
             open_ = self._gather() and open_
             if self._control or self._bulk:
+                ended: list[Ended] = []
                 try:
-                    self._group()
+                    self._group(ended)
                 except Exception as error:
                     log.critical("the store's writer failed, nothing more is acknowledged", exc_info=error)
                     self.healthy = False
+                    self._tell([], [(future, None, own or error) for future, _, own in ended])
 
     def _gather(self) -> bool:
         """Move what is queued into the lanes; block if there is nothing. False once the queue is closed."""
@@ -157,15 +165,10 @@ class Writer:
         (self._bulk if item.bulk else self._control).append(item)
         return True
 
-    def _group(self) -> None:
-        """Run one group and answer its callers."""
-        ended: list[Ended] = []
+    def _group(self, ended: list[Ended]) -> None:
+        """Run one group and answer its callers; those whose mutation has run are in `ended`."""
         if not self.healthy:
-            lost = _unavailable("the store lost a write and takes no more until the server is started again")
-            ended = [(each.future, None, lost) for each in (*self._control, *self._bulk)]
-            self._control.clear()
-            self._bulk.clear()
-            self._tell([], ended)
+            self._refuse_all(_unavailable("the store lost a write and takes no more until the server is started again"))
             return
         try:
             self._tx.run("BEGIN IMMEDIATE")
@@ -181,7 +184,7 @@ class Writer:
         try:
             self._tx.failpoints.hit("store.after_commit")
         except Injected as error:  # durable, but the callers do not learn it: as if the answer was lost
-            ended = [(future, None, own or translate(error)) for future, _, own in ended]
+            ended[:] = [(future, None, own or translate(error)) for future, _, own in ended]
         self._tell(events, ended)
         self._checkpoint()
 
@@ -221,8 +224,8 @@ class Writer:
         try:
             result = mutation.call(tx)
         except Exception as error:
-            if not tx.connection.in_transaction:
-                raise  # SQLite itself rolled everything back: the group is lost
+            if not tx.connection.in_transaction or isinstance(error, _DAMAGE):
+                raise  # SQLite itself rolled everything back, or nothing can be relied on: the group is lost
             if first and tx.connection.total_changes() != changes:
                 tx.run("ROLLBACK")
                 tx.run("BEGIN IMMEDIATE")
@@ -250,11 +253,15 @@ class Writer:
         self._tx.end(committed=False)
         seen = translate(error)
         if not ended:  # not even BEGIN was possible
-            ended = [(each.future, None, None) for each in (*self._control, *self._bulk)]
-            self._control.clear()
-            self._bulk.clear()
+            self._refuse_all(seen)
         self._callers = 0
         self._tell([], [(future, None, own or seen) for future, _, own in ended])
+
+    def _refuse_all(self, error: BaseException) -> None:
+        waiting = [*self._control, *self._bulk]
+        self._control.clear()
+        self._bulk.clear()
+        self._tell([], [(each.future, None, error) for each in waiting])
 
     def _tell(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
         try:
@@ -288,4 +295,6 @@ class Writer:
 def _is_lost_write(error: BaseException) -> bool:
     if isinstance(error, Injected):
         return error.kind == "io_error"
-    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _FSYNC_ERRORS
+    return isinstance(error, _DAMAGE) or (
+        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _FSYNC_ERRORS
+    )
