@@ -18,6 +18,8 @@ from batchyard_server.store.sqlite import open_sqlite
 from tests.support import store as make
 from tests.support.outcomes import flush
 
+RECORDS = 20  # of each task: as many segments, enough to be joined
+
 
 async def main(directory: pathlib.Path, log: pathlib.Path) -> None:
     """Never returns if the failpoint does what it should."""
@@ -35,14 +37,22 @@ async def main(directory: pathlib.Path, log: pathlib.Path) -> None:
             file.flush()
 
         async def run(number: int) -> None:
-            task = await store.create_task(make.new_task(f"t{number}", 10), make.request(number))
+            task = await store.create_task(make.new_task(f"t{number}", RECORDS), make.request(number))
             acknowledged(task)
             lease = await make.lease(store, task)
-            for first in range(0, 10, 5):
-                acknowledged(await store.record_outcomes(lease, flush(task.name, ok=range(first, first + 5))))
+            for index in range(RECORDS):
+                acknowledged(await store.record_outcomes(lease, flush(task.name, ok=[index])))
+            if number % 3 == 0:
+                await store.delete_task(task.name, make.allow_delete, None)
+                file.write(json.dumps({"task": task.task_id, "deleted": True}) + "\n")
+                file.flush()
 
         for number in range(0, 100, 2):
             await asyncio.gather(run(number), run(number + 1))
+            while await store.merge():
+                pass
+            while await store.sweep():
+                pass
     await store.close()
 
 
