@@ -118,6 +118,7 @@ async def page(
     max_records: int = 1000,
     max_bytes: int = BIG,
     running: frozenset[int] = frozenset(),
+    whole: bool = False,
 ) -> RecordPage:
     """One page of records."""
     return await store.record_page(
@@ -130,6 +131,7 @@ async def page(
             max_records=max_records,
             max_bytes=max_bytes,
             running=running,
+            whole=whole,
         )
     )
 
@@ -142,12 +144,22 @@ async def read_all(
     view: View = View.BASIC,
     max_records: int = 1000,
     max_bytes: int = BIG,
+    whole: bool = False,
 ) -> list[bytes]:
     """All records, page by page; checks what every page must keep to."""
     records: list[bytes] = []
     position = 0
     while True:
-        got = await page(store, task, order, view=view, position=position, max_records=max_records, max_bytes=max_bytes)
+        got = await page(
+            store,
+            task,
+            order,
+            view=view,
+            position=position,
+            max_records=max_records,
+            max_bytes=max_bytes,
+            whole=whole,
+        )
         found = segments.split_page(got.records)
         assert len(found) == got.count <= max_records
         assert got.next_position == position + got.count

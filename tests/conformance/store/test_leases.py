@@ -262,6 +262,18 @@ async def test_a_cancelled_task_without_a_lease_ends_by_an_empty_release(store: 
     assert await store.release(a_lease(task), {}) == done
 
 
+async def test_a_release_may_leave_the_end_of_a_cancel_to_another(store: Store) -> None:
+    task = await made(store, 10)
+    lease = await make.lease(store, task)
+    await store.update_task(task.name, make.cancel, None)
+    waiting = await store.release(lease, {}, ends_cancel=False)
+    assert waiting is not None
+    assert (waiting.state, waiting.live_subtasks) == (TaskState.CANCELLING, 0)
+    done = await store.release(a_lease(task), {})
+    assert done is not None
+    assert done.state is TaskState.CANCELLED
+
+
 async def test_processes_that_would_not_die_are_named_in_the_error(store: Store) -> None:
     task = await made(store, 10)
     first, second = await make.lease(store, task, (0, 5)), await make.lease(store, task, (5, 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -93,11 +94,13 @@ async def test_pages_of_any_size_give_the_same_records(store: Store, order: Orde
     await _scatter(store, task)
     whole = await make.read_all(store, task, order, view=view)
     assert len(whole) == (60 if order is Order.INDEX else 48)
-    for max_records in (1, 2, 7, 59, 60):
-        assert await make.read_all(store, task, order, view=view, max_records=max_records) == whole
     one = max(segments.framed(len(record)) for record in whole)
-    for max_bytes in (1, one, 3 * one + 1, 10 * one):
-        assert await make.read_all(store, task, order, view=view, max_bytes=max_bytes) == whole
+    for segments_whole in (False, True):
+        read = partial(make.read_all, store, task, order, view=view, whole=segments_whole)
+        for max_records in (1, 2, 7, 59, 60):
+            assert await read(max_records=max_records) == whole
+        for max_bytes in (1, one, 3 * one + 1, 10 * one):
+            assert await read(max_bytes=max_bytes) == whole
 
 
 async def _scatter(store: Store, task: Task) -> None:
@@ -115,6 +118,17 @@ async def _scatter(store: Store, task: Task) -> None:
         (second, [53]),
     ):
         await store.record_outcomes(mine, flush(task.name, ok=list(indexes)))
+
+
+@pytest.mark.parametrize("order", list(Order))
+async def test_a_stream_page_ends_with_a_whole_segment_once_half_is_there(store: Store, order: Order) -> None:
+    task = await store.create_task(make.new_task("a", 100), None)
+    lease = await make.lease(store, task)
+    for first in range(0, 100, 20):
+        await store.record_outcomes(lease, flush(task.name, ok=range(first, first + 20)))
+    pages = [await make.page(store, task, order, max_records=most, whole=True) for most in (70, 39, 30, 100)]
+    assert [got.count for got in pages] == [60, 20, 20, 100]
+    assert (await make.page(store, task, order, max_records=70)).count == 70
 
 
 async def test_wide_and_narrow_segments_lie_between_each_other(store: Store) -> None:
