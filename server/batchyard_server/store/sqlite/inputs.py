@@ -18,6 +18,7 @@ from batchyard_server.store.sqlite.transaction import Transaction
 
 Ranges = list[tuple[int, int]]
 
+_ENTRY_BYTES = 256  # what it costs to remember a segment, beside its bytes: tasks of one small record are many
 _FIRSTS = 1 << 27  # more than limits.RECORDS: ids of a task's segments are task_key × 2^27 + first
 _INSERT = "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES (?, ?, ?, ?, ?, ?)"
 # One statement for all ids of a call: a step for each would give the interpreter away and win it back a thousand times.
@@ -138,9 +139,9 @@ class Recent:
         """Remember the segments of a new task."""
         for part in parts:
             self._blobs[task_key, part.first] = part.blob
-            self._bytes += len(part.blob)
+            self._bytes += len(part.blob) + _ENTRY_BYTES
         while self._bytes > self._most:
-            self._bytes -= len(self._blobs.popitem(last=False)[1])
+            self._bytes -= len(self._blobs.popitem(last=False)[1]) + _ENTRY_BYTES
 
     def get(self, task_key: int, first: int) -> bytes | None:
         """The segment that begins there, if it is remembered."""
