@@ -113,14 +113,15 @@ class Outbox:
             frames.send(self._sock, message)
 
     def _add_failures(self, outcomes: worker_pb2.Outcomes) -> None:
+        """Lists which failed, and the errors of the first of them: none after one that was passed over."""
         failed, taken, room = self.failed, 0, MAX_FAILURE_BYTES
         for ordinal, index, status in failed:
             if ordinal >= self._position:
                 break
             taken += 1
             outcomes.failed.append(index)
-            if taken <= MAX_FAILURES and len(status) <= room:
-                room -= len(status)
+            room = room - len(status) if len(status) <= room and taken <= MAX_FAILURES else -1
+            if room >= 0:
                 outcomes.failures.add(index=index, status=status)
         del failed[:taken]
 

@@ -170,6 +170,8 @@ def all_failed_error(task: Task, failures: Failures) -> bytes:
     for index, failure in failures[:ERROR_FAILURES]:
         room -= len(failure) + 16
         if room < 0:
+            if not first:
+                first.append((index, _without_details(failure, room + len(failure))))
             break
         first.append((index, failure))
     detail = _METADATA(batch_task=str(task.name), generation=task.generation).SerializeToString()
@@ -177,6 +179,15 @@ def all_failed_error(task: Task, failures: Failures) -> bytes:
         type_url=TYPE_URL + _METADATA.DESCRIPTOR.full_name, value=detail + _failed_requests(first, task.failed)
     )
     return status.SerializeToString()
+
+
+def _without_details(error: bytes, size: int) -> bytes:
+    """Code and message of a serialized Status, the message cut to at most `size` bytes in all."""
+    status = status_pb2.Status.FromString(error)
+    message = status.message.encode()
+    room = size - 16
+    text = status.message if len(message) <= room else message[: room - 3].decode(errors="ignore") + "…"
+    return status_pb2.Status(code=status.code, message=text).SerializeToString()
 
 
 def cancelled_error(reason: str = "") -> bytes:

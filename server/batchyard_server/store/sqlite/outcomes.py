@@ -194,16 +194,21 @@ def attempts(source: Reader | Transaction, task_key: int, generation: int) -> di
 
 
 def add_failures(tx: Transaction, held: Entry, failures: Sequence[tuple[int, bytes]]) -> Entry:
-    """Keep the first failures of the generation, within limits.FAILED_REQUESTS*; return the entry with their number."""
+    """Keep the first failures of the generation, within limits.FAILED_REQUESTS*; return the entry with their number.
+
+    They are the first ones without a gap: once one was passed over, fewer are kept than records failed, and no further
+    one is added.
+    """
     task = held.task
     count, size = held.failures or _measure_failures(tx, task.key, task.generation)
+    if count < task.failed:
+        return held._replace(failures=(count, size))
     for index, status in failures:
-        size += len(status)
-        if count >= limits.FAILED_REQUESTS or size > limits.FAILED_REQUESTS_BYTES:
-            count, size = limits.FAILED_REQUESTS, limits.FAILED_REQUESTS_BYTES  # only the first ones: full from now on
+        if count >= limits.FAILED_REQUESTS or size + len(status) > limits.FAILED_REQUESTS_BYTES:
             break
         tx.run("INSERT INTO failure VALUES (?, ?, ?, ?, ?)", (task.key, task.generation, count, index, status))
         count += 1
+        size += len(status)
     return held._replace(failures=(count, size))
 
 
