@@ -24,7 +24,7 @@ TEST_JOBS ?= auto
 # The parts of `make ci-long`, NAME:SECONDS. Each is a target `long-NAME` below; it is ended when its seconds are over,
 # and one that cannot run for want of a toolchain fails. To add one: mark its tests `long`, write the target, append it
 # here with a budget; the sum stays below 3600 (tests/meta checks that).
-LONG := buf:240 grpcurl:420 stubs:1200 crash:600 zoo:240 upload:300 bounds:300
+LONG := buf:240 grpcurl:420 stubs:1200 crash:600 zoo:240 upload:300 soak:250 bounds:300
 
 .PHONY: help
 help: ## List the targets
@@ -111,7 +111,7 @@ stubs: dev ## Generate and compile stubs for Go, Java, TypeScript, Rust, C++ and
 ci-long: dev ## What needs other toolchains or long time (at most 60 minutes)
 	@bash .ci/long "$(MAKE)" $(LONG)
 
-.PHONY: long-buf long-grpcurl long-stubs long-crash long-zoo long-upload long-bounds
+.PHONY: long-buf long-grpcurl long-stubs long-crash long-zoo long-upload long-soak long-bounds
 long-buf: dev
 	@bash proto/judge.sh
 long-stubs: stubs
@@ -122,7 +122,9 @@ long-crash: dev
 long-zoo: dev
 	@$(PY) -m pytest -m long tests/zoo
 long-upload: dev
-	@$(PY) -m pytest -m long tests/upload
+	@$(PY) -m pytest -s -m long tests/upload
+long-soak: dev
+	@$(PY) -m pytest -s -m long tests/soak
 
 long-bounds: dev
 	@bash .ci/bounds
