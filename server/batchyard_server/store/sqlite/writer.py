@@ -2,8 +2,8 @@
 
     loop: submit ─▶ queue ─▶ writer thread: BEGIN; mutation, mutation, …; COMMIT (fsync) ─▶ loop: events, then callers
 
-A group takes what is there and never waits for more, with one exception: if the group before had several callers,
-they are probably on their way back, and up to 1 ms is given to them. Control mutations go before bulk ones.
+A group takes what is there and never waits for more, with one exception: if the group before had many callers, they are
+probably on their way back, and up to 1 ms is given to them. Control mutations go before bulk ones.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 GROUP_NS = 10_000_000
 GROUP_BYTES = 8 * 1024 * 1024
 LINGER_NS = 1_000_000
+FEW_CALLERS = 2  # a lone task's grant and outcome may share a commit; that is not a crowd, and nobody waits for it
 CHECKPOINT_PAGES = 1024  # 8 MiB of log: then it is moved into the file
 LOG_PAGES = 8192  # 64 MiB: then readers are waited for, so that the log begins anew
 
@@ -138,7 +139,7 @@ class Writer:
         if not self._control and not self._bulk:
             open_ = self._file(self._queue.get())
         open_ = self._drain() and open_
-        if open_ and self._callers > 1 and self._control:
+        if open_ and self._callers > FEW_CALLERS and self._control:
             deadline = self._tx.clock.monotonic_ns() + LINGER_NS
             while open_ and len(self._control) < self._callers:
                 left = deadline - self._tx.clock.monotonic_ns()
