@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import grpc
 
 from batchyard_server.model.failpoints import POINTS
-from tests.crash.served import KILLED, WORKERS, Server, Session, Stubs, is_broken
+from tests.crash.served import KILLED, TERMINATED, WORKERS, Server, Session, Stubs, is_broken
 from tests.crash.workload import Clients, list_tasks
 from tests.support import processes
 from tests.support.eventually import eventually_in_loop
@@ -36,8 +36,9 @@ class Kill:
     Attributes:
         point, hit: by a failpoint, at its n-th hit.
         after: else by us, so many seconds after its exec; it may not even serve by then.
-        how: what is killed with it: `server` alone; `frozen`: its supervisors are stopped first, so that only the next
-            start can end what they hold; `supervisors`: they are killed too.
+        how: `server`: SIGKILL to it alone; `frozen`: its supervisors are stopped first, so that only the next start can
+            end what they hold; `supervisors`: they are killed too; `draining`: SIGTERM, and SIGKILL a moment later;
+            `terminated`: SIGTERM, and it ends by itself.
         workers: how many of its workers and supervisors are killed before, one after the other.
     """
 
@@ -65,7 +66,7 @@ def at_points(points: Sequence[str], chance: random.Random) -> list[Kill]:
 
 def at_random(count: int, chance: random.Random, *, workers: int = 0) -> list[Kill]:
     """Moments from the exec on."""
-    ways = itertools.cycle(("server", "frozen", "supervisors"))
+    ways = itertools.cycle(("server", "frozen", "supervisors", "draining", "terminated"))
     return [Kill(after=chance.uniform(0.1, 3.0), how=next(ways), workers=workers) for _ in range(count)]
 
 
@@ -101,9 +102,9 @@ class Runner:
         self.side.check(worker_kills=self.kills["worker"] + self.kills["supervisor"], processes=self._most_lost())
 
     def _most_lost(self) -> int:
-        lives = sum(self.kills[way] for way in ("failpoint", "server", "frozen", "supervisors"))
+        """Every kill of a server takes all its workers, a cancel those that run the task."""
         single = self.kills["worker"] + self.kills["supervisor"]
-        return WORKERS * (lives + self.clients.cancels) + single
+        return WORKERS * (self.kills.total() - single + self.clients.cancels) + single
 
     async def _start(self, failpoints: str = "") -> bool:
         serves = await self.server.start(
@@ -136,10 +137,11 @@ class Runner:
                 code = await self.server.ended(HIT_SECONDS)
             except TimeoutError:
                 raise AssertionError(f"{kill} was never hit") from None
-        assert code == KILLED, f"{kill}: exit code {code}: {self.server.tail()}"
+        ends = {"terminated": (0, TERMINATED), "draining": (0, KILLED, TERMINATED)}.get(kill.how, (KILLED,))
+        assert code in ends, f"{kill}: exit code {code}: {self.server.tail()}"
         self.kills["failpoint" if kill.point else kill.how] += 1
         await self._session.close()
-        if kill.how == "server":
+        if kill.how not in ("frozen", "supervisors"):
             await self.server.until_nothing_is_left()
         await asyncio.to_thread(self.server.check_file)
 
@@ -165,7 +167,11 @@ class Runner:
         if kill.how == "frozen":
             for seen in supervisors:
                 processes.send(seen, signal.SIGSTOP)
-        self.server.signal(signal.SIGKILL)
+        if kill.how in ("draining", "terminated"):
+            self.server.signal(signal.SIGTERM)
+            await asyncio.sleep(self.chance.uniform(0.0, 0.2))
+        if kill.how != "terminated":
+            self.server.signal(signal.SIGKILL)
         if kill.how == "supervisors":
             for seen in supervisors:
                 processes.send(seen)

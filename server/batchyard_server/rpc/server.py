@@ -23,7 +23,7 @@ class RpcServer:
         self._waits = Waits(deps)
         self.health = health.Health(OURS)
         self._server = grpc.aio.server(options=OPTIONS)
-        errors = Errors(deps.randomness)
+        errors = Errors(deps.randomness, self._gate.enter)
 
         ours = Service(batch_tasks.NAME, errors)
         batch_tasks.BatchTasks(deps).register(ours, self._gate)
@@ -58,7 +58,8 @@ class RpcServer:
         self._waits.close()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop listening; calls still open after `grace_seconds` are ended."""
+        """Refuse every call, then stop listening; calls still open after `grace_seconds` are ended."""
         self.health.close()
+        await self._gate.shut()
         await self._server.stop(grace_seconds)
         self._waits.stop()

@@ -1,4 +1,7 @@
-"""May this call begin? While the server shuts down, reads go on; changes and streams are asked to come back."""
+"""May this call begin? While the server drains, reads go on; changes and streams are asked to come back.
+
+open ──close──▶ reads only ──shut──▶ nothing, until no call comes any more
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from batchyard_server.model.errors import Reason, Unavailable
 from batchyard_server.rpc.interceptors.errors import Bidi, Context, Messages, Stream, Unary
 
 RETRY_SECONDS = 2.0
+QUIET_SECONDS = 0.05  # without a call: then none is on its way
+MOST_ROUNDS = 20  # of QUIET_SECONDS; who is refused and calls again at once is not waited for longer
 
 
 class Gate:
@@ -17,15 +22,36 @@ class Gate:
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()
+        self._shut = False
+        self._calls = 0
 
     def close(self) -> None:
         """Begin to drain."""
         self._closed.set()
 
+    async def shut(self) -> None:
+        """Refuse every call; return when none comes any more.
+
+        gRPC ends what it has not yet handed over when it stops with a bare CANCELLED, which tells nobody to come back.
+        """
+        self.close()
+        self._shut = True
+        for _ in range(MOST_ROUNDS):
+            before = self._calls
+            await asyncio.sleep(QUIET_SECONDS)
+            if self._calls == before:
+                return
+
+    def enter(self) -> None:
+        """A call of any method begins. Raises Unavailable (DRAINING) if the gate is shut."""
+        self._calls += 1
+        if self._shut:
+            raise _draining()
+
     def check(self) -> None:
         """Raise Unavailable (DRAINING) if closed."""
         if self._closed.is_set():
-            raise Unavailable(Reason.DRAINING, "the server is shutting down", retry_seconds=RETRY_SECONDS)
+            raise _draining()
 
     def unary(self, handler: Unary) -> Unary:
         """`handler` behind the gate."""
@@ -76,3 +102,7 @@ class Gate:
                     return
         finally:
             closed.cancel()
+
+
+def _draining() -> Unavailable:
+    return Unavailable(Reason.DRAINING, "the server is shutting down", retry_seconds=RETRY_SECONDS)

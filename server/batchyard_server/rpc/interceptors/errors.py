@@ -31,16 +31,22 @@ _log = logging.getLogger(__name__)
 
 
 class Errors:
-    """Wraps handlers so that whatever they raise is answered in the words of the API."""
+    """Wraps handlers so that whatever they raise is answered in the words of the API.
 
-    def __init__(self, randomness: Randomness) -> None:
+    Args:
+        enter: called as every call begins; what it raises is answered.
+    """
+
+    def __init__(self, randomness: Randomness, enter: Callable[[], None]) -> None:
         self._randomness = randomness
+        self._enter = enter
 
     def unary(self, method: str, handler: Unary) -> grpc.RpcMethodHandler[Any, Any]:
         """A unary method. `method` is its full name, for the log."""
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
+                self._enter()
                 check_size(raw)
                 return await handler(raw, context)
             except Exception as error:  # noqa: BLE001 - every error of every kind must be answered
@@ -53,6 +59,7 @@ class Errors:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
+                self._enter()
                 check_size(raw)
                 await _send(handler(raw, context), context)
             except Exception as error:  # noqa: BLE001 - as above
@@ -65,6 +72,7 @@ class Errors:
 
         async def call(raws: AsyncIterator[bytes], context: Context) -> None:
             try:
+                self._enter()
                 await _send(handler(raws, context), context)
             except Exception as error:  # noqa: BLE001 - as above
                 await self._answer(method, context, error)
