@@ -322,7 +322,8 @@ class Dispatcher:
 
     async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
-        if (await subtask.granted and subtask.open) or unreaped:
+        await subtask.granted
+        if subtask.open or unreaped:
             await self._settler.release(subtask.lease, begun, unreaped)
         queue = self._queues.get(subtask.task.key)
         if queue is not None:

@@ -161,6 +161,40 @@ async def test_a_handler_that_cannot_be_loaded(
         assert (await made.final(task)).state is TaskState.CANCELLED
 
 
+@pytest.mark.parametrize("kind", ["disk_full", "error"])
+@pytest.mark.parametrize("point", ["store.before_commit", "dispatch.before_grant", "dispatch.before_outcomes"])
+async def test_a_store_that_takes_nothing_for_a_while(tmp_path: pathlib.Path, kind: str, point: str) -> None:
+    log = tmp_path / "log"
+    async with yard(tmp_path, ACT, slots=2) as made:
+        task = await made.create([{"log": str(log), "take": 0.02}] * 100)
+        await eventually_in_loop(lambda: made.now(task).ended > 0, SECONDS)
+        made.failpoints.hits.clear()
+        made.failpoints.armed[point] = kind
+        await eventually_in_loop(lambda: made.failpoints.hits.get(point, 0) > 20, SECONDS)
+        assert not made.now(task).state.is_final
+        made.failpoints.armed.clear()
+        ended = await made.final(task)
+        assert (ended.succeeded, ended.failed) == (100, 0)
+        assert sorted(noted(log)) == [(index, 1) for index in range(100)]
+
+
+async def test_a_store_that_takes_nothing_until_a_restart(tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "log"
+    async with yard(tmp_path, ACT, slots=2) as made:
+        task = await made.create([{"log": str(log), "take": 0.02}] * 100)
+        await eventually_in_loop(lambda: made.now(task).ended > 0, SECONDS)
+        made.failpoints.armed["store.before_commit"] = "io_error"
+        await eventually_in_loop(lambda: not made.store.healthy, SECONDS)
+    async with yard(tmp_path, ACT, slots=2) as made:
+        await eventually_in_loop(lambda: made.runs(task), SECONDS)
+        ended = await made.final(task)
+        assert (ended.succeeded, ended.failed) == (100, 0)
+    times = Counter(index for index, _ in noted(log))
+    assert sorted(times) == list(range(100))
+    assert max(times.values()) <= 2
+    assert sum(times.values()) <= 100 + 2 * 6  # at most 50 ms of work and the running record, per worker
+
+
 async def test_an_idle_yard_sleeps(tmp_path: pathlib.Path) -> None:
     async with yard(tmp_path, ECHO, slots=2) as made:
         await made.final(await made.create(list(range(100)), "echo"))

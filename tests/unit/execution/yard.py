@@ -17,7 +17,6 @@ from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.launch import Launcher
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.clock import SystemClock, SystemRandomness
-from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Store, TaskEvent
@@ -25,6 +24,7 @@ from batchyard_server.store.sqlite import open_sqlite
 from tests.support import processes
 from tests.support import store as tasks
 from tests.support.eventually import eventually_in_loop
+from tests.support.failpoints import SwitchedFailpoints
 
 HANDLERS = pathlib.Path(__file__).parent / "handlers"
 SECONDS = 30.0  # longest wait for anything
@@ -45,14 +45,22 @@ def handler(name: str, attribute: str = "act", **fields: Any) -> HandlerSpec:
 class Yard:
     """One server without its RPCs."""
 
-    def __init__(self, store: Store, handlers: Mapping[str, HandlerSpec], level: Isolation, slots: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        handlers: Mapping[str, HandlerSpec],
+        level: Isolation,
+        slots: int,
+        failpoints: SwitchedFailpoints,
+    ) -> None:
         self.store = store
+        self.failpoints = failpoints
         clock = SystemClock()
         self.book = HandlerBook(handlers, level, first_retry_seconds=0.05)
         launcher = Launcher(server_id=store.server_id, isolation=level, environment=os.environ, module_path=())
         self.executor = LocalExecutor(slots=slots, handlers=self.book, launcher=launcher, clock=clock)
         self.dispatcher = Dispatcher(
-            store, self.executor, slots=slots, max_worker_lost=2, failpoints=OFF, retry_seconds=0.05
+            store, self.executor, slots=slots, max_worker_lost=2, failpoints=failpoints, retry_seconds=0.05
         )
         self.executor.attach(self.dispatcher)
         self._tasks: dict[int, Task] = {}
@@ -71,7 +79,7 @@ class Yard:
 
     def now(self, task: Task) -> Task:
         """The task as it was last committed."""
-        return self._tasks[task.key]
+        return self._tasks.get(task.key, task)
 
     async def final(self, task: Task) -> Task:
         """The task in its final state."""
@@ -104,9 +112,12 @@ async def yard(
     folder: pathlib.Path, *handlers: HandlerSpec, level: Isolation = Isolation.SUBREAPER, slots: int = 1
 ) -> AsyncIterator[Yard]:
     """A server that starts and, at the end, stops and leaves nothing behind."""
-    store = await open_sqlite(folder / "data", clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
+    failpoints = SwitchedFailpoints()
+    store = await open_sqlite(
+        folder / "data", clock=SystemClock(), randomness=SystemRandomness(), failpoints=failpoints
+    )
     try:
-        made = Yard(store, {spec.handler_id: spec for spec in handlers}, level, slots)
+        made = Yard(store, {spec.handler_id: spec for spec in handlers}, level, slots, failpoints)
         made.dispatcher.start(await store.recover())
         try:
             yield made

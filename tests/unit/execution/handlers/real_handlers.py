@@ -24,6 +24,7 @@ def act(record: Any, context: Any) -> Any:
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
     if record.get("ignore"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    select.select([], [], [], record.get("take", 0))
     if record.get("hang"):
         while True:
             select.select([], [], [], 3600)
