@@ -20,7 +20,7 @@ from batchyard_server.dispatch.dispatcher import Dispatcher
 from batchyard_server.dispatch.loops import Chores
 from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.handlers import HandlerBook
-from batchyard_server.execution.launch import Launcher, choose_isolation, sweep
+from batchyard_server.execution.launch import Launcher, choose_isolation, sweep, tidy
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.clock import Clock, Randomness, SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import Failpoints
@@ -143,6 +143,7 @@ class App:
         await self._dispatcher.drain(self._config.drain_timeout_seconds)
         await self._chores.stop()
         await self._dispatcher.stop()
+        tidy(self._store.server_id)
         await self._rpc.stop(GRACE_SECONDS)
         await self._store.close()
 

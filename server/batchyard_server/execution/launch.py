@@ -9,6 +9,7 @@ from batchyard_server.execution import messages
 from batchyard_server.execution.worker import REAP_SECONDS, Callbacks, Command, Fds, Worker
 from batchyard_server.model.handler import HandlerSpec, Isolation
 from batchyard_worker import isolation as levels
+from batchyard_worker.supervisor import Cgroup
 
 WORKER_MARKER = "BATCHYARD_WORKER_ID"
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")  # what programs need to work at all
@@ -88,3 +89,10 @@ def _level(isolation: Isolation) -> str:
 def sweep(server_id: str) -> int:
     """Kill everything that an earlier server of this data directory left; return how many processes."""
     return levels.sweep(server_id)
+
+
+def tidy(server_id: str) -> None:
+    """Remove the cgroups of this server's workers, which have ended; one in which something lives stays."""
+    parent = levels.cgroup_parent(server_id)
+    if parent is not None:
+        Cgroup(parent).remove()
