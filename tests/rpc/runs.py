@@ -136,7 +136,8 @@ def running(
     folder.mkdir(parents=True, exist_ok=True)
     handlers = folder / "handlers.toml"
     handlers.write_text(toml)
-    arguments = ("--handlers", str(handlers), "--workers", str(workers), *arguments)
+    # A test that failed in the middle may have left records that never return.
+    arguments = ("--handlers", str(handlers), "--workers", str(workers), "--drain-timeout", "1s", *arguments)
     with process(folder, *arguments, environment=environment) as served:
         server = Server(served, folder)
         try:

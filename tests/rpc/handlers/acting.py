@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import dataclasses
 import datetime
 import enum
@@ -19,6 +20,8 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pb2, struct_pb2
 
 from batchyard_worker import Context, RecordError
+
+PR_SET_PTRACER = 0x59616D61
 
 
 class Colour(enum.Enum):
@@ -186,8 +189,11 @@ def hang(context: Context, stubborn: bool = False) -> None:
     threading.Event().wait()
 
 
-def stage(context: Context, name: str, stubborn: bool = False) -> Any:
-    """Tells the test at the abstract socket that it runs, waits for its word, and does what that says."""
+def stage(context: Context, name: str, stubborn: bool = False, stuck: bool = False) -> Any:
+    """Tells the test at the abstract socket that it runs, waits for its word, and does what that says.
+
+    One that will be stuck lets everybody trace it, and needs no word: it never returns.
+    """
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -196,7 +202,10 @@ def stage(context: Context, name: str, stubborn: bool = False) -> Any:
         with connection.makefile("rw") as lines:
             lines.write(json.dumps(said) + "\n")
             lines.flush()
-            line = lines.readline()
+            line = "" if stuck else lines.readline()
+    if stuck:
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
+        hang(context)
     if not line:
         raise RuntimeError("the test is gone")
     return act(json.loads(line), context)
