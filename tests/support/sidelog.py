@@ -55,16 +55,16 @@ class SideLog:
         with self.path.open("rb") as file:
             file.seek(self._position)
             data = file.read()
-        end = data.rfind(b"\n") + 1
-        self._position += end
-        for line in data[:end].decode().splitlines():
+        whole = data if data.endswith(b" .") else data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for line in whole.decode().splitlines():
             if line.startswith("left "):
                 self.left.append(line)
-            else:
+            elif line.endswith(" ."):  # else it was torn: its process was killed before the record began
                 self._take(line)
 
     def _take(self, line: str) -> None:
-        job, index, attempt, process, start, previous = line.split()
+        job, index, attempt, process, start, previous, _ = line.split()
         execution = Execution(process, int(start), int(attempt))
         before = self._last.get(process)
         if before is not None:

@@ -1,10 +1,11 @@
 """A handler whose every execution is written down outside: one line, one write, at its beginning.
 
-    job index attempt process start previous
+    job index attempt process start previous .
 
 `process` names the worker process (a pid means little in a namespace), `start` is its monotonic clock, `previous` how
 many nanoseconds the execution before in this process took. When a worker starts, it also writes down who is there of
-workers of an earlier server: `left PID COMMAND`.
+workers of an earlier server: `left PID COMMAND .`. A line begins with its line feed and ends with a full stop, so that
+one that was torn by SIGKILL (which happens where two pages meet) spoils no other.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
     global _previous
     start = time.monotonic_ns()
     job = context.parameters["job"]
-    os.write(_log, f"{job} {context.index} {context.attempt} {PROCESS} {start} {_previous}\n".encode())
+    os.write(_log, f"\n{job} {context.index} {context.attempt} {PROCESS} {start} {_previous} .".encode())
     try:
         if nap := record.get("nap"):
             time.sleep(nap)
@@ -82,7 +83,7 @@ def _note_left() -> None:
             try:
                 if needle in (folder / "environ").read_bytes().split(b"\0") and int(_stat(int(folder.name))[19]) < born:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    os.write(_log, f"left {folder.name} {command}\n".encode())
+                    os.write(_log, f"\nleft {folder.name} {command} .".encode())
             except (OSError, IndexError):
                 continue
 
