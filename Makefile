@@ -118,7 +118,7 @@ long-stubs: stubs
 long-grpcurl: dev .tools/bin/grpcurl
 	@GRPCURL=$(CURDIR)/.tools/bin/grpcurl $(PY) -m pytest -m long tests/interop/test_grpcurl.py
 long-crash: dev
-	@$(PY) -m pytest -m long tests/crash
+	@$(PY) -m pytest -s -m long tests/crash
 long-zoo: dev
 	@$(PY) -m pytest -m long tests/zoo
 long-upload: dev
