@@ -39,8 +39,7 @@ class CutProxy:
     """
 
     def __init__(self, target: str, budgets: Iterable[Budget] = ()) -> None:
-        host, _, port = target.rpartition(":")
-        self._to = (host, int(port))
+        self.retarget(target)
         self._budgets = iter(budgets)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -57,6 +56,11 @@ class CutProxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+
+    def retarget(self, target: str) -> None:
+        """Forward the next connections to this target."""
+        host, _, port = target.rpartition(":")
+        self._to = (host, int(port))
 
     def cut(self) -> None:
         """Reset every connection now."""

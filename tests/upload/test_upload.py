@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -28,11 +30,16 @@ path = ["{HANDLERS}"]
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("upload")
+@contextlib.contextmanager
+def starting(folder: pathlib.Path) -> Iterator[Process]:
     (folder / "handlers.toml").write_text(_TOML)
     with process(folder, "--handlers", str(folder / "handlers.toml"), "--workers", "2") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with starting(tmp_path_factory.mktemp("upload")) as server:
         with Client(server.target) as client:  # what is loaded and made at the first call is no growth
             client.batch.run("fingerprint", Source(1, 5000)).wait(poll_timeout=PATIENCE)
         yield server
@@ -140,6 +147,29 @@ def test_twenty_thousand_records(server: Process) -> None:
 
 async def test_twenty_thousand_records_async(server: Process) -> None:
     await upload_async(server, 20_000, least=3, acks=1500)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
+def test_a_server_that_ends_and_comes_back(tmp_path: pathlib.Path, number: signal.Signals) -> None:
+    source = Source(3, 30_000)
+    with contextlib.ExitStack() as stack:
+        lives = [stack.enter_context(starting(tmp_path))]
+        proxy = stack.enter_context(CutProxy(lives[0].target))
+
+        def records() -> Iterator[bytes]:
+            for at, record in enumerate(source):
+                if at in {9_000, 21_000}:
+                    lives[-1].signal(number)
+                    assert lives[-1].wait() == (0 if number == signal.SIGTERM else -number)
+                    lives.append(stack.enter_context(starting(tmp_path)))
+                    proxy.retarget(lives[-1].target)
+                yield record
+
+        client = stack.enter_context(Client(proxy.target))
+        task = client.batch.run("fingerprint", records(), timeout=PATIENCE)
+        assert task.wait(poll_timeout=PATIENCE).counts.succeeded == len(source.sums)
+        read_back(task, source)
+        assert len(lives) == 3
 
 
 @pytest.mark.long

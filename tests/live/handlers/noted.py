@@ -1,6 +1,6 @@
 """Handlers that say on the side what they do: a file while a record runs, a line when it has ended.
 
-LIVE_FOLDER/running/INDEX   is there while the record runs
+LIVE_FOLDER/running/INDEX   is there while the record runs, if it does anything
 LIVE_FOLDER/ended.log       `INDEX ATTEMPT MONOTONIC_NANOSECONDS` of each record that ended, in one write
 LIVE_FOLDER/open/NAME       opens the gate NAME
 """
@@ -24,6 +24,9 @@ def noted(record: dict[str, Any], context: Any) -> Any:
     sleep, spin, hold    for so many seconds: wait, compute, or stay in one call that holds the interpreter
     gate                 wait until this gate is open
     """
+    if not record:  # quick, so that many make one subtask
+        os.write(_log, _line(context))
+        return ""
     mark = _FOLDER / "running" / str(context.index)
     mark.touch()
     try:
@@ -41,4 +44,8 @@ def noted(record: dict[str, Any], context: Any) -> Any:
         return "x" * record.get("size", 0)
     finally:
         mark.unlink()
-        os.write(_log, f"{context.index} {context.attempt} {time.monotonic_ns()}\n".encode())
+        os.write(_log, _line(context))
+
+
+def _line(context: Any) -> bytes:
+    return f"{context.index} {context.attempt} {time.monotonic_ns()}\n".encode()
