@@ -19,7 +19,7 @@ import grpc
 
 from batchyard_server.model.failpoints import POINTS
 from tests.crash.served import KILLED, TERMINATED, WORKERS, Server, Session, Stubs, is_broken
-from tests.crash.workload import Clients, list_tasks
+from tests.crash.workload import Clients, check_gone, list_tasks
 from tests.support import processes
 from tests.support.eventually import eventually_in_loop
 from tests.support.ledger import Ledger
@@ -118,6 +118,8 @@ class Runner:
         stubs = Stubs(self.server.target)
         try:
             self.ledger.audit(await list_tasks(stubs))
+            for entry in self.ledger.deleted()[-3:]:
+                await check_gone(stubs, entry)
         except grpc.aio.AioRpcError as error:
             await stubs.channel.close()
             if not is_broken(error):

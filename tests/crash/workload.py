@@ -53,6 +53,21 @@ async def list_tasks(stubs: Stubs) -> list[BatchTaskInfo]:
             return found
 
 
+async def check_gone(stubs: Stubs, entry: Entry) -> None:
+    """AssertionError unless the task and its operation are NOT_FOUND."""
+    for method, request in (
+        (stubs.tasks.GetBatchTask, GetBatchTaskRequest(name=entry.name)),
+        (stubs.operations.GetOperation, GetOperationRequest(name=entry.operation)),
+    ):
+        try:
+            found = await method(request, timeout=30)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+        else:
+            raise AssertionError(f"{entry.label} was deleted, and there is {found}")
+
+
 class Clients:
     """All of them, in one event loop, with one ledger."""
 
@@ -199,21 +214,7 @@ class Clients:
         request = DeleteBatchTaskRequest(name=entry.name, request_id=entry.ask("delete"))
         await self._session.unary("DeleteBatchTask", request)
         entry.ack("delete")
-        await self.is_gone(entry)
-
-    async def is_gone(self, entry: Entry) -> None:
-        """AssertionError unless the task and its operation are NOT_FOUND."""
-        for method, asked in (
-            ("GetBatchTask", GetBatchTaskRequest(name=entry.name)),
-            ("GetOperation", GetOperationRequest(name=entry.operation)),
-        ):
-            try:
-                found = await self._session.unary(method, asked)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:
-                    raise
-            else:
-                raise AssertionError(f"{entry.label} was deleted, and {method} finds {found}")
+        await self._session.call(lambda stubs: check_gone(stubs, entry))
 
     async def look(self, entry: Entry) -> BatchTaskInfo:
         """Read what came since the last look; the task as it was before that. Waits a little if it is not final."""

@@ -104,6 +104,10 @@ class Ledger:
         entry = self.entries[label] = Entry(label=label, plan=plan, draft=draft, totals={0} if draft else {len(plan)})
         return entry
 
+    def deleted(self) -> list[Entry]:
+        """Those whose delete was acknowledged, in the order in which they were opened."""
+        return [entry for entry in self.entries.values() if entry.mark("delete") is Mark.ACKED]
+
     def audit(self, listed: Sequence[BatchTaskInfo]) -> None:
         """Compare with all tasks that the server lists. Raises AssertionError."""
         found: dict[str, list[BatchTaskInfo]] = {}
