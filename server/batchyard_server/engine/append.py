@@ -24,13 +24,15 @@ from batchyard_server.model.task import Task
 
 MOST_MESSAGES = 8
 MOST_BYTES = 8 * limits.MIB
+MOST_TOGETHER_BYTES = 24 * limits.MIB  # of all streams; beyond it each still has one message on its way
 
 
 class OpenStreams:
-    """Which tasks have an AppendRecords stream open."""
+    """Which tasks have an AppendRecords stream open. `bytes`: of all their messages on their way to the disk."""
 
     def __init__(self) -> None:
         self._names: set[TaskName] = set()
+        self.bytes = 0
 
     @contextmanager
     def claim(self, name: TaskName) -> Generator[None]:
@@ -64,7 +66,7 @@ async def append_records(
     with streams.claim(name):
         task = await deps.store.get_task(name)
         after(task.state, Event.APPEND)
-        pipe = _Pipe(deps, task)
+        pipe = _Pipe(deps, streams, task)
         reader = asyncio.create_task(pipe.read(first, messages))
         try:
             async for next_index in pipe.acknowledgements():
@@ -78,8 +80,9 @@ async def append_records(
 class _Pipe:
     """Messages of one stream between the reader and the acknowledgements."""
 
-    def __init__(self, deps: Deps, task: Task) -> None:
+    def __init__(self, deps: Deps, streams: OpenStreams, task: Task) -> None:
         self._deps = deps
+        self._streams = streams
         self._task = task
         self._next = task.total
         self._commits: deque[tuple[asyncio.Task[int] | None, int]] = deque()  # None: a question; with the bytes held
@@ -103,13 +106,25 @@ class _Pipe:
     async def _take(self, message: Append) -> None:
         if message.name and message.name != str(self._task.name):
             raise InvalidArgument("name", "must stay the same in one stream")
-        while self._commits and (len(self._commits) >= MOST_MESSAGES or self._bytes + message.size > MOST_BYTES):
+        while self._commits and self._is_full(message.size):
             self._changed.clear()
             await self._changed.wait()
         commit = None if message.first is None else asyncio.create_task(self._commit(message.first, message))
         self._commits.append((commit, message.size))
-        self._bytes += message.size
+        self._hold(message.size)
         self._changed.set()
+
+    def _is_full(self, size: int) -> bool:
+        """Whether a message of so many bytes has to wait for one of this stream's own to be stored."""
+        return (
+            len(self._commits) >= MOST_MESSAGES
+            or self._bytes + size > MOST_BYTES
+            or self._streams.bytes + size > MOST_TOGETHER_BYTES
+        )
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._streams.bytes += size
 
     async def _commit(self, first: int, message: Append) -> int:
         cut = segments.cut_inputs(message.inputs.records, first)
@@ -133,7 +148,7 @@ class _Pipe:
                 await asyncio.wait((commit,))  # not awaited itself: a cancelled client must not cancel a commit
                 self._next = commit.result()
             self._commits.popleft()
-            self._bytes -= size
+            self._hold(-size)
             self._changed.set()
             yield self._next
 
@@ -144,3 +159,4 @@ class _Pipe:
             await asyncio.wait(rest)
             for commit in rest:
                 commit.exception()  # looked at, so that the loop does not report it
+        self._hold(-self._bytes)

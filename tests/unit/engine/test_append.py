@@ -11,7 +11,13 @@ import pytest
 
 from batchyard_server.codec.inputs import Append, Inputs
 from batchyard_server.codec.tokens import Tokens
-from batchyard_server.engine.append import MOST_BYTES, MOST_MESSAGES, OpenStreams, append_records
+from batchyard_server.engine.append import (
+    MOST_BYTES,
+    MOST_MESSAGES,
+    MOST_TOGETHER_BYTES,
+    OpenStreams,
+    append_records,
+)
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.live import NullLive
 from batchyard_server.execution.handlers import HandlerBook
@@ -37,12 +43,12 @@ class SlowStore:
 
     async def get_task(self, name: TaskName) -> Task:
         return Task(
-            key=1, project="p", task_id="t", uid="u", operation="o", handler="echo", state=TaskState.DRAFT, fixed=b"",
+            key=1, project="p", task_id=name.task, uid="u", operation="o", handler="echo", state=TaskState.DRAFT, fixed=b"",
             create_us=1, update_us=1, transition_us=1,
         )  # fmt: skip
 
     async def append_records(self, name: TaskName, uid: str, first: int, segments: Any, record_ids: Any) -> int:
-        assert (name, uid) == (NAME, "u")
+        assert (name.project, uid) == (NAME.project, "u")
         assert first == self.begun
         self.begun += 1
         await self.permit.acquire()
@@ -67,13 +73,14 @@ def deps(store: Any) -> Deps:
 class Client:
     """Sends messages of one record of `size` bytes without end; `sent` counts those that were taken."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, name: TaskName = NAME) -> None:
         self.size = size
+        self.name = name
         self.sent = 0
 
     async def messages(self) -> AsyncIterator[Append]:
         while True:
-            yield Append(name=str(NAME), first=self.sent, inputs=Inputs([b""], []), size=self.size)
+            yield Append(name=str(self.name), first=self.sent, inputs=Inputs([b""], []), size=self.size)
             self.sent += 1
 
 
@@ -104,6 +111,31 @@ async def test_the_reader_stops_at_its_bound(size: int, held: int) -> None:
         store.permit.release()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+async def test_all_streams_share_a_bound_and_each_gets_on() -> None:
+    streams, size = OpenStreams(), 4 << 20
+    stores = [SlowStore() for _ in range(8)]
+    calls = [
+        asyncio.ensure_future(
+            _all(append_records(deps(store), streams, Client(size, TaskName("p", f"t{number}")).messages()))
+        )
+        for number, store in enumerate(stores)
+    ]
+    await settled()
+    assert [store.begun for store in stores] == [2, 2, 2, 1, 1, 1, 1, 1]
+    assert streams.bytes == 11 * size
+    for store in stores:
+        store.permit.release()
+    await settled()
+    assert streams.bytes <= MOST_TOGETHER_BYTES + len(stores) * size
+    assert all(store.begun > 1 for store in stores), "each goes on when one of its own is stored"
+    for call, store in zip(calls, stores, strict=True):
+        call.cancel()
+        for _ in range(4):
+            store.permit.release()
+    await asyncio.wait(calls)
+    assert streams.bytes == 0
 
 
 async def test_a_client_that_leaves_waits_for_no_answer_but_its_commits_are_finished() -> None:
