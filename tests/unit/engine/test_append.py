@@ -43,8 +43,8 @@ class SlowStore:
 
     async def get_task(self, name: TaskName) -> Task:
         return Task(
-            key=1, project="p", task_id=name.task, uid="u", operation="o", handler="echo", state=TaskState.DRAFT, fixed=b"",
-            create_us=1, update_us=1, transition_us=1,
+            key=1, project="p", task_id=name.task, uid="u", operation="o", handler="echo", state=TaskState.DRAFT,
+            fixed=b"", create_us=1, update_us=1, transition_us=1,
         )  # fmt: skip
 
     async def append_records(self, name: TaskName, uid: str, first: int, segments: Any, record_ids: Any) -> int:
