@@ -11,7 +11,6 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from batchyard.v1.error_reason_pb2 import ErrorReason
 from batchyard_server.model.errors import Reason
 
 
@@ -46,7 +45,3 @@ def test_every_reason_is_provoked() -> None:
     for path in sorted(pathlib.Path(__file__).parent.glob("test_*.py")):
         provoked |= set(_provoked(importlib.import_module(f"tests.rpc.{path.stem}")))
     assert set(Reason) - provoked == set()
-
-
-def test_the_servers_reasons_are_those_of_the_contract() -> None:
-    assert [each.value for each in Reason] == ErrorReason.keys()[1:]
