@@ -210,4 +210,6 @@ class Session:
 
 def is_broken(error: grpc.aio.AioRpcError) -> bool:
     """Whether it was the connection, not the server, that failed."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE
+    # What grpc.aio makes of a write to a stream that has just broken.
+    died_in_write = error.code() is grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
+    return error.code() is grpc.StatusCode.UNAVAILABLE or died_in_write
