@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import grpc
 from google.longrunning.operations_pb2 import GetOperationRequest, Operation, WaitOperationRequest
@@ -176,11 +177,11 @@ class Clients:
 
         async def upload(stubs: Stubs) -> None:
             call = stubs.tasks.AppendRecords(timeout=60)
-            await call.write(AppendRecordsRequest(name=entry.name))
+            await _write(call, AppendRecordsRequest(name=entry.name))
             entry.did_append((await call.read()).next_index)
             at = entry.appended
             for first, end in itertools.pairwise(bound for bound in bounds if bound >= at):
-                await call.write(AppendRecordsRequest(first_index=first, records=records[first:end]))
+                await _write(call, AppendRecordsRequest(first_index=first, records=records[first:end]))
                 entry.did_append((await call.read()).next_index)
             await call.done_writing()
             assert await call.read() is grpc.aio.EOF
@@ -252,6 +253,15 @@ class Clients:
         self.finished += 1
         if self._chance.random() < 0.5:
             await self.delete(entry)
+
+
+async def _write(call: Any, message: AppendRecordsRequest) -> None:
+    """Send one message; a stream that has ended raises its status."""
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:
+        await call.read()
+        raise
 
 
 async def _pages(stubs: Stubs, parent: str) -> AsyncIterator[Sequence[RecordInfo]]:
