@@ -82,9 +82,9 @@ class FakeWorker:
         return self._flush - self._acked
 
     @property
-    def finished(self) -> int:
-        """Records of the present subtask that have ended."""
-        return self._cell.finished
+    def blamed(self) -> tuple[str, int] | None:
+        """(task name, index) of the record of the present subtask that began last."""
+        return None if self.current is None or self._cell.index < 0 else (self.current.batch_task, self._cell.index)
 
     def load(self, error: str = "") -> None:
         """The handler is loaded, or cannot be."""

@@ -150,7 +150,8 @@ class Dispatcher:
                 queue.forget_pending()
                 self._kill(queue)
                 self._end_cancel(queue)
-        self.pump()
+        if any(event.change is not Change.COUNTS for event in events):
+            self.pump()
 
     def _admit(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts]) -> None:
         queue = self._queues[task.key] = TaskQueue(task, pending, attempts)
@@ -332,7 +333,8 @@ class Dispatcher:
             queue.subtasks.discard(subtask)
             self._end_cancel(queue)
         self._check_idle()
-        self.pump()
+        if subtask.open:
+            self.pump()
 
     def _check_idle(self) -> None:
         if self._draining and all(queue.is_idle for queue in self._queues.values()):

@@ -59,7 +59,8 @@ class Loss:
     """The end of a worker under a subtask.
 
     Attributes:
-        index: the record of this subtask that was running; None if none had begun or all had finished.
+        index: the record of this subtask that was running, None if none was. Of a crash the one that began last, also
+            if it had ended: what it left in the process may have been the cause. Without effect if it has its outcome.
         begun_to: records of the subtask, counted from its first, that had begun.
         started_us, ended_us: wall clock; when that record began, when the loss was seen.
         exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.

@@ -16,6 +16,7 @@ from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Progress
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.worker import Callbacks, Exit, Worker
+from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock
 from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
@@ -227,7 +228,7 @@ class LocalSlot:
     def _ask_back(self, number: int, kill_ns: int) -> None:
         if number not in self._asked_back:
             self._send(messages.drop(number))
-        self._asked_back[number] = kill_ns or self._asked_back.get(number, 0)
+        self._asked_back[number] = self._asked_back.get(number, 0) or kill_ns
 
     # -- the clock ------------------------------------------------------------------------------------------------
 
@@ -374,6 +375,8 @@ class LocalSlot:
             slow = self._timed_out
             if slow is not None and (slow.number, slow.index) != (number, index):
                 cause = Cause.KILLED  # the record that was too slow ended while it was being killed
+            if cause is Cause.CRASH and index is None and begun_to:
+                index = rg.take(subtask.lease.ranges, begun_to)[0][-1][1] - 1  # it may kill after its return, too
         now_us, ran_ns = self._clock.now_us(), self._clock.monotonic_ns() - end.progress.start_ns
         return Loss(
             cause=cause,

@@ -307,16 +307,30 @@ async def test_a_record_that_kills_its_worker_fails_at_last() -> None:
     assert (held.task.succeeded, held.task.failed) == (2, 1)
 
 
-async def test_a_crash_between_two_records_counts_against_none() -> None:
+async def test_a_crash_after_a_record_counts_against_it() -> None:
+    """What a record left in the process may kill it later; else such a record would be run for ever."""
     stage = Stage()
     held, worker = await running(stage, 20, at=2)
     worker.step()
     worker.crash()
     worker.reap()
     await stage.turn()
-    assert {index: each.lost for index, each in held.attempts.items()} == {0: 0, 1: 0, 2: 0}
+    assert {index: each.lost for index, each in held.attempts.items()} == {0: 0, 1: 0, 2: 1}
     await stage.work()
     assert held.task.state is TaskState.SUCCEEDED
+
+
+async def test_a_crash_after_an_outcome_was_sent_counts_against_none() -> None:
+    stage = Stage()
+    held, worker = await running(stage, 20, at=2)
+    worker.step(flush=True)
+    worker.crash()
+    worker.reap()
+    await stage.turn()
+    assert sorted(held.outcomes) == [0, 1, 2]
+    assert held.attempts == {}
+    await stage.work()
+    assert attempts(held) == dict.fromkeys(range(20), 1)
 
 
 async def test_a_worker_that_crashes_before_its_first_record_is_not_started_again_at_once() -> None:

@@ -161,8 +161,8 @@ class Play:
         return True
 
     def crash(self, worker: FakeWorker) -> None:
-        if worker.current is not None and worker.running is not None and not worker.killed:
-            self.crashed[worker.current.batch_task, worker.running] += 1
+        if worker.blamed is not None and not worker.killed:
+            self.crashed[worker.blamed] += 1
         worker.crash()
 
     async def restart(self) -> None:
@@ -226,8 +226,9 @@ class Play:
                     assert self.crashed[name, index] > MAX_WORKER_LOST
                 elif reason(record) == Reason.RECORD_TIMEOUT:
                     assert (name, index) in self.timed_out
-                elif not self.forgot:
-                    assert self.crashed[name, index] <= MAX_WORKER_LOST
+                elif not self.forgot and self.crashed[name, index] > MAX_WORKER_LOST:
+                    # Its outcome had been sent when the worker crashed after it.
+                    assert record.attempt <= self.crashed[name, index]
         assert not any(held.leases for held in self.store.held.values())
 
 
