@@ -14,7 +14,7 @@ from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
-from batchyard_server.model.task import Task
+from batchyard_server.model.states import TaskState
 from tests.support import store as tasks
 from tests.support.clock import FakeClock
 from tests.support.dispatch import FakeLauncher, FakeWorker
@@ -141,11 +141,22 @@ class Stage:
             assert slot.running() is None
 
 
+async def running(stage: Stage, records: int, at: int = 0, **options: int) -> tuple[Held, FakeWorker]:
+    """A task whose record `at` runs, all of them in one subtask."""
+    warm = stage.create()
+    await stage.load()
+    await stage.work()
+    assert warm.task.state is TaskState.SUCCEEDED
+    held = stage.create(records, **options)
+    await stage.turn()
+    worker = stage.workers[0]
+    for _ in range(2 * at + 1):
+        worker.step()
+    assert worker.running == at
+    await stage.turn()
+    return held, worker
+
+
 def attempts(held: Held) -> dict[int, int]:
     """The attempt of every record that ended."""
     return {index: record.attempt for index, record in held.outcomes.items()}
-
-
-def task_of(held: Held) -> Task:
-    """The task as it is now."""
-    return held.task
