@@ -26,6 +26,7 @@ RECORDS = 200_000
 READERS = 100
 GROWTH = 128 * footprint.MB
 SIZE = 500
+SPARE = 20  # descriptors of a worker or two that came since
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ def test_frozen_readers(tmp_path: pathlib.Path) -> None:
         print(f"{READERS} readers that do not read: +{grown / footprint.MB:.1f} MB")
         assert grown <= GROWTH
         groups[1].kill()
-        eventually(lambda: footprint.descriptors(live.pid) <= descriptors + READERS // 2)
+        eventually(lambda: footprint.descriptors(live.pid) <= descriptors + READERS // 2 + SPARE)
         began = time.monotonic()
         live.server.signal(signal.SIGTERM)  # the frozen ones do not hold it up
         assert live.server.wait() == 0
