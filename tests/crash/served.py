@@ -16,6 +16,7 @@ import grpc.aio
 from google.longrunning import operations_pb2_grpc
 
 from batchyard.v1 import batch_task_service_pb2_grpc
+from batchyard_worker import isolation
 from tests.support import processes
 from tests.support.eventually import eventually_in_loop
 from tests.support.server import SECONDS, command
@@ -129,8 +130,8 @@ class Server:
         self.signal(signal.SIGKILL)
         if self._process is not None:
             await self._process.wait()
-        for seen in self.marked():
-            processes.send(seen)
+        if (self.data / "store.sqlite3").exists():
+            await asyncio.to_thread(isolation.sweep, processes.server_id(self.data))
 
     def check_file(self) -> None:
         """SQLite's own check of a copy of the files, so that the next start still finds them as the kill left them."""
