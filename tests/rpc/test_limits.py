@@ -22,7 +22,7 @@ from tests.support.server import Served
 
 CREATE = "CreateBatchTask"
 ALL = {key: value for key, value in vars(limits).items() if isinstance(value, Limit)}
-# Bounds of what workers send: tests/unit/worker. Page sizes are lowered, not refused: below.
+# Bounds of what workers send: test_outcomes_*. Page sizes are lowered, not refused: below.
 ELSEWHERE = {"OUTPUT", "ERROR", "PAGE_SIZE"}
 
 

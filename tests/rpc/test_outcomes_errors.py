@@ -263,24 +263,25 @@ def check_made_by_the_server(record: RecordInfo, run: Run, least: float) -> None
     assert not record.HasField("exit_code")
     took = record.end_time.ToNanoseconds() - record.start_time.ToNanoseconds()
     assert least <= took / 1e9 < least + 10
-    assert run.info.start_time.ToNanoseconds() - 5_000_000 <= record.start_time.ToNanoseconds()
-    assert record.end_time.ToNanoseconds() <= run.info.end_time.ToNanoseconds() + 1000
+    # Its worker may begin while the lease is still on its way to the disk.
+    assert run.info.create_time.ToNanoseconds() <= record.start_time.ToNanoseconds() + 1_000_000
+    assert record.end_time.ToNanoseconds() <= run.info.end_time.ToNanoseconds() + 1_000_000
 
 
 @provokes(Reason.RECORD_TIMEOUT)
 @pytest.mark.parametrize("timeout", [0.15, 0.3])
 def test_a_record_that_takes_too_long(server: Server, timeout: float) -> None:
     well = {"do": "echo", "value": 1}
-    run = server.run("act", well, _named("bad", {"do": "hang"}), *[well] * 3, timeout=timeout)
+    run = server.run("act", _named("bad", {"do": "hang"}), *[well] * 4, timeout=timeout)
     assert run.info.state == BatchTaskInfo.SUCCEEDED
     assert (run.info.counts.succeeded, run.info.counts.failed) == (4, 1)
-    bad = run.records[1]
+    bad = run.records[0]
     found = failure(bad, Reason.RECORD_TIMEOUT)
     assert found.code is Code.DEADLINE_EXCEEDED
     assert found.metadata == {"record_timeout": f"{timeout:g}s"}
     assert found.status.message == f"the record ran longer than its record_timeout of {timeout:g} s"
     check_made_by_the_server(bad, run, timeout)
-    assert [each.attempt for each in run.records] == [1] * 5
+    assert [each.attempt for each in run.records] == [1] * 5, "those behind it had not begun"
 
 
 @provokes(Reason.RECORD_TIMEOUT)

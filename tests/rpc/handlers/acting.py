@@ -196,6 +196,8 @@ def stage(context: Context, name: str, stubborn: bool = False, stuck: bool = Fal
     """
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if stuck:
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("\0" + name)
         said = {"index": context.index, "record_id": context.record_id, "attempt": context.attempt, "pid": os.getpid()}
@@ -204,7 +206,6 @@ def stage(context: Context, name: str, stubborn: bool = False, stuck: bool = Fal
             lines.flush()
             line = "" if stuck else lines.readline()
     if stuck:
-        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
         hang(context)
     if not line:
         raise RuntimeError("the test is gone")
