@@ -13,18 +13,19 @@ from google.protobuf.duration_pb2 import Duration
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from batchyard.v1.record_pb2 import RecordInfo
-from tests.live.served import Live, living
+from tests.live.served import HANDLERS, Live, living
 from tests.support import processes
 from tests.support.eventually import eventually
 from tests.support.server import SECONDS
 
 WAITERS = 20
 KILLED_WITHIN = 1.0 + 1.0 + 5.0  # drain_timeout, kill_grace, and what a busy machine takes
-SLOW_TO_LOAD = """\
+SLOW_TO_LOAD = f"""\
 [handlers.slow_to_load]
 kind = "python"
 callable = "slow_to_load:run"
-path = ["{path}"]
+path = ["{HANDLERS}"]
+env = ["LIVE_FOLDER"]
 """
 
 
@@ -131,19 +132,16 @@ def test_what_outlasts_the_drain_is_killed_and_never_counts_as_lost(tmp_path: pa
 
 
 def test_while_a_handler_is_being_loaded(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "slow_to_load.py").write_text(
-        f"import pathlib, time\npathlib.Path({str(tmp_path)!r}, 'loading').touch()\ntime.sleep(600)\n"
-    )
-    with living(tmp_path, workers=1, toml=SLOW_TO_LOAD.format(path=tmp_path)) as live:
+    with living(tmp_path, workers=1, toml=SLOW_TO_LOAD) as live:
         name = live.submit([{}] * 3, "slow_to_load")
-        eventually((tmp_path / "loading").exists)
+        eventually((live.folder / "loading").exists)
         began = time.monotonic()
         live.server.signal(signal.SIGTERM)
         assert live.server.wait() == 0
         assert time.monotonic() - began < KILLED_WITHIN
         check_gone(tmp_path)
-    (tmp_path / "slow_to_load.py").write_text("def run(record, context):\n    return context.attempt\n")
-    with living(tmp_path, workers=1, toml=SLOW_TO_LOAD.format(path=tmp_path)) as live:
+    with living(tmp_path, workers=1, toml=SLOW_TO_LOAD) as live:
+        live.open("load")
         assert live.finish(name).counts.succeeded == 3
         assert [each.output.text for each in live.records(name)] == ["1", "1", "1"]
 
