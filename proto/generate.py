@@ -86,9 +86,8 @@ def check() -> int:
         files = generate(fresh)
         wrong = [f for f in files if not (ROOT / f).exists() or not filecmp.cmp(fresh / f, ROOT / f, shallow=False)]
         for package, (import_root, _) in PACKAGES.items():
-            for path in (ROOT / import_root / package).glob("*_pb2*.py*"):
-                if path.relative_to(ROOT) not in files:
-                    wrong.append(path.relative_to(ROOT))
+            there = (path.relative_to(ROOT) for path in (ROOT / import_root / package).glob("*_pb2*.py*"))
+            wrong.extend(path for path in there if path not in files)
     for path in wrong:
         print(f"not current: {path}")
     if wrong:

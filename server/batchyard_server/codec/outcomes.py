@@ -1,4 +1,4 @@
-"""Which bytes are an outcome that the server itself gives? (Those of workers pass through unparsed.)"""
+"""Which bytes are an outcome that the server itself gives? Those of workers pass through unparsed."""
 
 from __future__ import annotations
 
