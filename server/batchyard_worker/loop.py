@@ -20,7 +20,8 @@ from batchyard_worker.context import Context
 from batchyard_worker.v1 import worker_pb2
 
 FLUSH_RECORDS = 512
-FLUSH_BYTES = 256 * 1024
+FLUSH_BYTES = 240 * 1024
+"""A flush of about this size, and the record that fills it, is stored as it is and fits a stream's page whole."""
 FLUSH_AGE = 0.025
 """Seconds that a finished outcome may wait while the next record runs."""
 SLOW_RECORD_NANOS = 20_000_000

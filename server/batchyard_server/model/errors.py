@@ -1,15 +1,15 @@
 """What can go wrong, in the words of the API? One tree; rpc/ turns each into a google.rpc.Status.
 
-    BatchyardError                 code                  standard detail
-    ├─ InvalidArgument             INVALID_ARGUMENT      BadRequest
-    ├─ NotFound                    NOT_FOUND             ResourceInfo
-    ├─ AlreadyExists               ALREADY_EXISTS        ResourceInfo
-    ├─ FailedPrecondition          FAILED_PRECONDITION   PreconditionFailure
-    ├─ OutOfRange                  OUT_OF_RANGE          –
-    ├─ Aborted                     ABORTED               –
-    │  └─ StaleLease               (never leaves the server)
-    ├─ ResourceExhausted           RESOURCE_EXHAUSTED    QuotaFailure
-    └─ Unavailable                 UNAVAILABLE           RetryInfo
+BatchyardError                 code                  standard detail
+├─ InvalidArgument             INVALID_ARGUMENT      BadRequest
+├─ NotFound                    NOT_FOUND             ResourceInfo
+├─ AlreadyExists               ALREADY_EXISTS        ResourceInfo
+├─ FailedPrecondition          FAILED_PRECONDITION   PreconditionFailure
+├─ OutOfRange                  OUT_OF_RANGE          –
+├─ Aborted                     ABORTED               –
+│  └─ StaleLease               (never leaves the server)
+├─ ResourceExhausted           RESOURCE_EXHAUSTED    QuotaFailure
+└─ Unavailable                 UNAVAILABLE           RetryInfo
 """
 
 from __future__ import annotations
