@@ -9,14 +9,16 @@ from collections import Counter
 import pytest
 
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard_server.execution.launch import PASSED_ON, choose_isolation
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.handler import Isolation
 from batchyard_server.model.states import TaskState, WaitingReason
+from batchyard_worker import isolation
 from tests.support import processes
 from tests.support import store as tasks
 from tests.support.eventually import eventually_in_loop
 from tests.unit.dispatch.stage import reason
-from tests.unit.execution.yard import SECONDS, Yard, handler, noted, values, yard
+from tests.unit.execution.yard import HANDLERS, SECONDS, Yard, handler, noted, values, yard
 
 ECHO = handler("echo", callable="batchyard_worker.builtin.echo:echo")
 ACT = handler("act")
@@ -112,6 +114,29 @@ async def test_a_killed_supervisor_takes_its_worker_along(tmp_path: pathlib.Path
         await eventually_in_loop(lambda: not {s.pid for s in before} & {s.pid for s in made.processes()}, SECONDS)
         await made.until_runs(task, 0)
         assert made.now(task).state is TaskState.RUNNING
+
+
+async def test_a_worker_sees_little_of_the_server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT_SECRET", "1")
+    monkeypatch.setenv("GIVEN_SECRET", "1")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    async with yard(tmp_path, handler("act", "environment", env=("GIVEN_SECRET", "NOT_THERE"))) as made:
+        task = await made.create([1])
+        await made.final(task)
+        (seen,) = values(await made.records(task))
+        ours = {"BATCHYARD_SERVER_ID", "BATCHYARD_WORKER_ID", "GIVEN_SECRET"}
+        assert ours <= set(seen["names"]) <= {*ours, *PASSED_ON}
+        assert seen["path"][0] == str(HANDLERS)
+        assert "/somewhere" not in seen["path"]
+
+
+def test_the_strongest_level_or_the_one_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_isolation("", "a-test") is Isolation.CGROUP
+    assert choose_isolation("subreaper", "a-test") is Isolation.SUBREAPER
+    monkeypatch.setattr(isolation, "probe", lambda _: ["pid_namespace", "subreaper"])
+    assert choose_isolation("", "a-test") is Isolation.PID_NAMESPACE
+    with pytest.raises(ValueError, match="cgroup does not work here; usable: pid_namespace, subreaper"):
+        choose_isolation("cgroup", "a-test")
 
 
 async def test_an_exit_is_a_crash(tmp_path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ import pathlib
 import select
 import signal
 import subprocess
+import sys
 from typing import Any
 
 
@@ -29,6 +30,11 @@ def act(record: Any, context: Any) -> Any:
         while True:
             select.select([], [], [], 3600)
     return {"index": context.index, "attempt": context.attempt}
+
+
+def environment(record: Any, context: Any) -> Any:
+    """The names of the environment and the folders that modules come from."""
+    return {"names": sorted(os.environ), "path": sys.path}
 
 
 class Dies:
