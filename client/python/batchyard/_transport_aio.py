@@ -15,7 +15,7 @@ from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest, AppendRecordsResponse
+    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
 sleep = asyncio.sleep
@@ -40,17 +40,32 @@ async def unary(method: Any, request: Any, timeout: float) -> Any:
     return await method(request, timeout=timeout)
 
 
-async def read(call: Any) -> Any:
-    """Return the next message of a stream, None at its end."""
-    message = await call.read()
-    return None if message is grpc.aio.EOF else message
+class Stream:
+    """One streaming call."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def read(self) -> Any:
+        """Return the next message, None at the end."""
+        message = await self._call.read()
+        return None if message is grpc.aio.EOF else message
+
+    def cancel(self) -> None:
+        """Give the call up. May be repeated."""
+        self._call.cancel()
 
 
-class AppendStream:
+def open_stream(method: Any, request: Any, timeout: float) -> Stream:
+    """Begin a server stream."""
+    return Stream(method(request, timeout=timeout))
+
+
+class AppendStream(Stream):
     """One AppendRecords call. Writes and reads alternate; replies are small, so neither blocks the other."""
 
     def __init__(self, method: Any, timeout: float) -> None:
-        self._call = method(timeout=timeout)
+        super().__init__(method(timeout=timeout))
 
     async def write(self, request: AppendRecordsRequest) -> None:
         """Send one message; waits while the transport's window is full."""
@@ -75,21 +90,13 @@ class AppendStream:
         replaced_by = asyncio.get_running_loop().time() + _STATUS_TIMEOUT
         while await self._call.details() == CUT_WHILE_WRITING and asyncio.get_running_loop().time() < replaced_by:
             await sleep(_STATUS_INTERVAL)
-        while await read(self._call) is not None:
+        while await self.read() is not None:
             pass
         raise StreamEnded
-
-    async def read(self) -> AppendRecordsResponse | None:
-        """Return the next reply, None at the end."""
-        return await read(self._call)
 
     async def done_writing(self) -> None:
         """Tell the server that nothing more comes."""
         await self._call.done_writing()
-
-    def cancel(self) -> None:
-        """Give the call up. May be repeated."""
-        self._call.cancel()
 
 
 class Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,9 +13,9 @@ import grpc
 from batchyard._records import MessageBuilder, check_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest, AppendRecordsResponse
+    from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
 Records: TypeAlias = Iterable[object]
 sleep = time.sleep
@@ -34,37 +35,81 @@ def unary(method: Any, request: Any, timeout: float) -> Any:
     return method(request, timeout=timeout)
 
 
-def read(call: Any) -> Any:
-    """Return the next message of a stream, None at its end."""
-    return next(call, None)
+class Stream:
+    """One streaming call, driven by a thread of its own.
 
+    The caller's thread only waits on queues: grpc guards a stream with Python locks that a KeyboardInterrupt at the
+    wrong moment leaves locked for ever, and closing the channel would then hang. One message is fetched ahead.
 
-class AppendStream:
-    """One AppendRecords call.
-
-    grpc takes the messages from a thread of its own, so they pass through a queue; how much lies in it is bounded by
-    the window of the upload.
+    Args:
+        begin: makes the call.
     """
+
+    def __init__(self, begin: Callable[[], Any]) -> None:
+        self._begin = begin
+        self._call: Any = None
+        self._cancelled = False
+        self._ended = False
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._wanted.put(True)
+        threading.Thread(target=self._drive, name="batchyard-stream", daemon=True).start()
+
+    def read(self) -> Any:
+        """Return the next message, None at the end and ever after."""
+        if self._ended:
+            return None
+        self._wanted.put(True)
+        arrived = self._arrived.get()
+        self._ended = arrived is None or isinstance(arrived, BaseException)
+        if isinstance(arrived, BaseException):
+            raise arrived
+        return arrived
+
+    def cancel(self) -> None:
+        """Give the call up. May be repeated."""
+        self._cancelled = True
+        self._wanted.put(False)
+        if self._call is not None:
+            self._call.cancel()
+
+    def _drive(self) -> None:
+        try:
+            self._call = self._begin()
+            if self._cancelled:
+                self._call.cancel()
+            while self._wanted.get():
+                message = next(self._call, None)
+                self._arrived.put(message)
+                if message is None:
+                    return
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            self._arrived.put(error)
+
+
+def open_stream(method: Any, request: Any, timeout: float) -> Stream:
+    """Begin a server stream."""
+    return Stream(lambda: method(request, timeout=timeout))
+
+
+class AppendStream(Stream):
+    """One AppendRecords call. How much lies in its queue is bounded by the window of the upload."""
 
     def __init__(self, method: Any, timeout: float) -> None:
         self._outgoing: queue.SimpleQueue[AppendRecordsRequest | None] = queue.SimpleQueue()
-        self._call = method(iter(self._outgoing.get, None), timeout=timeout)
+        super().__init__(lambda: method(iter(self._outgoing.get, None), timeout=timeout))
 
     def write(self, request: AppendRecordsRequest) -> None:
         """Queue one message; never waits."""
         self._outgoing.put(request)
-
-    def read(self) -> AppendRecordsResponse | None:
-        """Return the next reply, None at the end."""
-        return read(self._call)
 
     def done_writing(self) -> None:
         """Tell the server that nothing more comes."""
         self._outgoing.put(None)
 
     def cancel(self) -> None:
-        """Give the call up and let grpc's thread go. May be repeated."""
-        self._call.cancel()
+        """Give the call up and let grpc's own thread go. May be repeated."""
+        super().cancel()
         self._outgoing.put(None)
 
 

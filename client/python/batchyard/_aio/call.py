@@ -9,7 +9,7 @@ import grpc
 from batchyard._error_map import rpc_error
 from batchyard._errors import InternalError
 from batchyard._retry import Backoff, late, now, transient
-from batchyard._transport_aio import read, sleep, unary
+from batchyard._transport_aio import open_stream, sleep, unary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,12 +56,12 @@ async def stream(method: Any, request: Any, timeout: float) -> AsyncIterator[Any
     backoff = Backoff()
     patience = timeout
     while True:
-        current = method(request, timeout=patience)
+        current = open_stream(method, request, patience)
         try:
             while True:
                 began = now()
                 try:
-                    message = await read(current)
+                    message = await current.read()
                 except grpc.RpcError as error:
                     patience -= now() - began
                     delay = _pause(error, backoff, patience)

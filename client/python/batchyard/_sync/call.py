@@ -10,7 +10,7 @@ import grpc
 from batchyard._error_map import rpc_error
 from batchyard._errors import InternalError
 from batchyard._retry import Backoff, late, now, transient
-from batchyard._transport_sync import read, sleep, unary
+from batchyard._transport_sync import open_stream, sleep, unary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,12 +57,12 @@ def stream(method: Any, request: Any, timeout: float) -> Iterator[Any]:
     backoff = Backoff()
     patience = timeout
     while True:
-        current = method(request, timeout=patience)
+        current = open_stream(method, request, patience)
         try:
             while True:
                 began = now()
                 try:
-                    message = read(current)
+                    message = current.read()
                 except grpc.RpcError as error:
                     patience -= now() - began
                     delay = _pause(error, backoff, patience)
