@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-
-import apsw
 
 from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.task import InputSegment
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Transaction
+from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 Ranges = list[tuple[int, int]]
 
 _ENTRY_BYTES = 256  # what it costs to remember a segment, beside its bytes: tasks of one small record are many
 _FIRSTS = 1 << 27  # more than limits.RECORDS: ids of a task's segments are task_key × 2^27 + first
-_INSERT = "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES (?, ?, ?, ?, ?, ?)"
-# One statement for all ids of a call: a step for each would give the interpreter away and win it back a thousand times.
-_INSERT_IDS = "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)"
+_INSERT = Rows(5, "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES", "(?, ?, ?, ?, ?, ?)")
+# One statement for all ids of a call, as JSON: there may be a thousand.
+_INSERT_IDS = Rows(4, "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)", row="", most=1)
 _TAKEN = (
     "SELECT value ->> 0 FROM json_each(?) WHERE EXISTS "
     "(SELECT 1 FROM record_key WHERE task_key = ? AND record_id = value ->> 0) LIMIT 1"
@@ -42,27 +40,30 @@ def ids_of(task_key: int) -> tuple[int, int]:
 def insert(
     tx: Transaction, task_key: int, parts: Sequence[InputSegment], record_ids: Sequence[tuple[str, int]]
 ) -> None:
-    """Store segments and the ids of their records. Raises InvalidArgument (DUPLICATE_RECORD_ID)."""
+    """Store segments and the ids of their records.
+
+    Raises InvalidArgument (DUPLICATE_RECORD_ID) if careful; else the flush fails.
+    """
     if record_ids:
-        _insert_ids(tx, task_key, record_ids)
+        text = json.dumps(record_ids, ensure_ascii=False)
+        if tx.careful:
+            _check_ids(tx, task_key, record_ids, text)
+        tx.add(_INSERT_IDS, (task_key, text))
     indexes = [index for _, index in record_ids]
     for part in parts:
         at = bisect_left(indexes, part.first)
         ids = at < len(indexes) and indexes[at] < part.first + part.count
         kind, blob = tx.compressor.pack(part.blob)
-        tx.run(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, kind, len(part.blob), blob))
+        tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, kind, len(part.blob), blob))
 
 
-def _insert_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]]) -> None:
-    text = json.dumps(record_ids, ensure_ascii=False)
-    try:
-        tx.run(_INSERT_IDS, (task_key, text))
-    except apsw.ConstraintError:
-        taken = tx.run(_TAKEN, (text, task_key))
-        named = f" {taken[0][0]!r}" if taken else ""
+def _check_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]], text: str) -> None:
+    taken = [row[0] for row in tx.run(_TAKEN, (text, task_key))]
+    taken += [record_id for record_id, count in Counter(record_id for record_id, _ in record_ids).items() if count > 1]
+    if taken:
         raise InvalidArgument(
-            "records", f"the record_id{named} is there already", reason=Reason.DUPLICATE_RECORD_ID
-        ) from None
+            "records", f"the record_id {taken[0]!r} is there already", reason=Reason.DUPLICATE_RECORD_ID
+        )
 
 
 class Stored:

@@ -1,164 +1,45 @@
-"""The lease table: who may record which outcomes? A lease and its set of open indexes make them exactly one."""
+"""The lease table: the live leases of a task and the indexes that are still open in them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from batchyard_server.codec import task_bytes
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import StaleLease
-from batchyard_server.model.states import Event, TaskState, after
-from batchyard_server.model.task import Attempts, Flush, Lease, Task
-from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, merge, outcomes, tasks
-from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
+from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Row, Rows, Transaction
+
+_INSERT = Rows(0, "INSERT INTO lease VALUES", "(?, ?, ?, ?, ?)")
+UPDATE = Rows(
+    0,
+    "UPDATE lease SET open = v.column3 FROM (VALUES",
+    "(?, ?, ?)",
+    ") AS v WHERE task_key = v.column1 AND epoch = v.column2",
+)
+DELETE = Rows(0, "DELETE FROM lease WHERE (task_key, epoch) IN (VALUES", "(?, ?)", ")")
 
 
-def grant(tx: Transaction, lease: Lease) -> Task:
-    """See Store.grant."""
-    held = _held(tx, lease)
-    task = held.task
-    leases = _leases(tx, held)
-    wanted = rg.normalize(lease.ranges)
-    if task.state not in (TaskState.QUEUED, TaskState.RUNNING):
-        raise StaleLease(f"{task.name} is {task.state.name}")
-    if not wanted or wanted[0][0] < 0 or wanted[-1][1] > task.total:
-        raise StaleLease(f"{task.name} has no records {lease.ranges}")
-    if any(rg.subtract(wanted, other.open) != wanted for other in leases.values()):
-        raise StaleLease(f"a record of {task.name} is leased already")
-    if task.next_sequence and outcomes.any_within(tx, task.key, task.generation, wanted):
-        raise StaleLease(f"a record of {task.name} has an outcome already")
-    epoch = task.next_epoch
-    now_us = tx.clock.now_us()
-    running = replace(
-        task.enter(after(task.state, Event.LEASE), now_us),
-        start_us=task.start_us or now_us,
-        next_epoch=epoch + 1,
-        subtasks=task.subtasks + 1,
-        live_subtasks=task.live_subtasks + 1,
-    )
-    values = (task.key, epoch, task.generation, lease.worker, rg.pack(wanted))
-    tx.run("INSERT INTO lease VALUES (?, ?, ?, ?, ?)", values)
-    opened = {**leases, epoch: OpenLease(task.generation, lease.worker, wanted)}
-    stored = changes.write(tx, held._replace(leases=opened), running)
-    lease.epoch = epoch
-    tx.on_undo(lambda: setattr(lease, "epoch", 0))
-    return stored
-
-
-def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
-    """See Store.record_outcomes."""
-    held = _held(tx, lease)
-    task = held.task
-    leases = _leases(tx, held)
-    mine = leases.get(lease.epoch)
-    done = rg.normalize(flush.ranges)
-    if mine is None or mine.generation != task.generation or not rg.contains_all(mine.open, done):
-        raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {flush.ranges}")
-    as_sent = list(flush.ranges)
-    if rg.count(done) != flush.count or rg.count(as_sent) != flush.count or as_sent != sorted(as_sent) or not done:
-        raise ValueError(f"a flush of {flush.count} records has the indexes {flush.ranges}")
-    outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
-    merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
-    left = rg.subtract(mine.open, done)
-    held = held._replace(leases=_shrink(tx, task.key, leases, lease.epoch, left))
-    if flush.failures:
-        held = outcomes.add_failures(tx, held, flush.failures)
-    failed = len(flush.failed)
-    counted = replace(
-        task,
-        succeeded=task.succeeded + flush.count - failed,
-        failed=task.failed + failed,
-        next_sequence=task.next_sequence + flush.count,
-        live_subtasks=task.live_subtasks - (not left),
-    )
-    return changes.write(tx, held, _end_if_complete(tx, counted))
-
-
-def release(
-    tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
-) -> Task | None:
-    """See Store.release."""
-    held = tasks.entry(tx, lease.task_key)
-    if held is None:
-        return None
-    task = held.task
-    leases = _leases(tx, held)
-    mine = leases.get(lease.epoch)
-    if mine is not None and mine.generation == lease.generation:
-        open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
-        outcomes.remember_attempts(tx, task.key, task.generation, open_)
-        leases = _shrink(tx, task.key, leases, lease.epoch, [])
-        task = replace(task, live_subtasks=task.live_subtasks - 1)
-    if task.state is TaskState.CANCELLING and lease.generation == task.generation:
-        if unreaped:  # shown once the task is final
-            error = task.error or task_bytes.cancelled_error()
-            task = replace(task, error=task_bytes.add_unreaped(error, unreaped))
-        if ends_cancel and not leases:
-            task = task.enter(after(task.state, Event.ALL_REAPED), tx.clock.now_us())
-    if task == held.task:
-        return task
-    return changes.write(tx, held._replace(leases=leases), task)
-
-
-def recover(tx: Transaction) -> list[LiveTask]:
-    """See Store.recover."""
-    tx.run("DELETE FROM lease")
-    found: list[LiveTask] = []
-    for stored in tasks.live(tx):
-        held = tx.held(stored.key) or Entry(stored)
-        task = replace(held.task, live_subtasks=0)
-        if task.state is TaskState.CANCELLING:
-            task = task.enter(after(task.state, Event.ALL_REAPED), tx.clock.now_us())
-        if task != held.task or held.leases:
-            task = changes.write(tx, held._replace(leases={}), task)
-        if not task.state.is_final:
-            found.append(_live(tx, task))
-    return found
-
-
-def _live(tx: Transaction, task: Task) -> LiveTask:
-    done = outcomes.recorded(tx, task.key, task.generation) if task.next_sequence else []
-    pending = rg.subtract([(0, task.total)], done)
-    began = outcomes.attempts(tx, task.key, task.generation) if task.subtasks else {}
-    if began:
-        began = {index: each for index, each in began.items() if outcomes.holds(pending, index)}
-    return LiveTask(task=task, pending=pending, attempts=began)
-
-
-def _held(tx: Transaction, lease: Lease) -> Entry:
-    held = tasks.entry(tx, lease.task_key)
-    if held is None or held.task.generation != lease.generation:
-        raise StaleLease(f"the task of lease {lease.epoch} is gone or has begun another generation")
-    return held
-
-
-def _leases(tx: Transaction, held: Entry) -> Mapping[int, OpenLease]:
+def of_task(tx: Transaction, held: Entry) -> Mapping[int, OpenLease]:
     """The live leases of the task, by epoch."""
     if held.leases is not None:
         return held.leases
     rows = tx.run("SELECT epoch, generation, worker, open FROM lease WHERE task_key = ?", (held.task.key,))
-    return {epoch: OpenLease(generation, worker, rg.unpack(open_)) for epoch, generation, worker, open_ in rows}
+    found = {epoch: OpenLease(generation, worker, rg.unpack(open_)) for epoch, generation, worker, open_ in rows}
+    tx.learn(held.task.key, held._replace(leases=found))
+    return found
 
 
-def _shrink(
-    tx: Transaction, key: int, leases: Mapping[int, OpenLease], epoch: int, left: list[tuple[int, int]]
-) -> dict[int, OpenLease]:
-    """Leave only `left` open in the lease; without any the lease is gone."""
-    if left:
-        tx.run("UPDATE lease SET open = ? WHERE task_key = ? AND epoch = ?", (rg.pack(left), key, epoch))
-        return {**leases, epoch: leases[epoch]._replace(open=left)}
-    tx.run("DELETE FROM lease WHERE task_key = ? AND epoch = ?", (key, epoch))
-    return {other: each for other, each in leases.items() if other != epoch}
-
-
-def _end_if_complete(tx: Transaction, task: Task) -> Task:
-    """The task in its final state if every record of a RUNNING one has ended."""
-    if task.state is not TaskState.RUNNING or task.ended < task.total:
-        return task
-    now_us = tx.clock.now_us()
-    if task.failed < task.total:
-        return task.enter(after(task.state, Event.ALL_SUCCEEDED_OR_SOME_FAILED), now_us)
-    error = task_bytes.all_failed_error(task, outcomes.failures(tx, task.key, task.generation))
-    return replace(task.enter(after(task.state, Event.ALL_FAILED), now_us), error=error)
+def update(tx: Transaction, pairs: Sequence[tuple[Entry, Entry]]) -> None:
+    """Write the leases of tasks, (as stored, as they are to be), now. One that came and went is not written at all."""
+    rows: dict[Rows, list[Row]] = {_INSERT: [], UPDATE: [], DELETE: []}
+    for stored, entry in pairs:
+        assert stored.leases is not None, "learnt before they were changed"
+        assert entry.leases is not None, "known once they are"
+        key = entry.task.key
+        for epoch, lease in entry.leases.items():
+            before = stored.leases.get(epoch)
+            if before is None:
+                rows[_INSERT].append((key, epoch, lease.generation, lease.worker, rg.pack(lease.open)))
+            elif before != lease:
+                rows[UPDATE].append((key, epoch, rg.pack(lease.open)))
+        rows[DELETE] += [(key, epoch) for epoch in stored.leases.keys() - entry.leases.keys()]
+    for statement, values in rows.items():
+        statement.write(tx, values)

@@ -63,22 +63,32 @@ def take_over(tx: Transaction, found: dict[tuple[int, int], Debt]) -> None:
 
 def is_due(tx: Transaction) -> bool:
     """Whether there is something to join. Cheap; may be called from another thread than the writer's."""
-    return any(debt.small >= (WAIT_FOR if debt.waits else WORTH) for debt in list(tx.debts.values()))
+    return any(map(_is_due, list(tx.debts.values())))
+
+
+def _is_due(debt: Debt) -> bool:
+    return debt.small >= (WAIT_FOR if debt.waits else WORTH)
 
 
 def step(tx: Transaction) -> None:
     """Look at one stretch of segments and join what is worth it."""
-    for key, debt in tx.debts.items():
-        if debt.small >= (WAIT_FOR if debt.waits else WORTH):
-            _join_some(tx, key, debt)
-            return
+    due = next((each for each in tx.debts.items() if _is_due(each[1])), None)
+    if due is None:
+        return
+    key, debt = due
+    tx.on_undo(lambda: tx.debts.__setitem__(key, debt))
+    left = _join_some(tx, key, debt)
+    if left is None:
+        del tx.debts[key]
+    else:
+        tx.debts[key] = left
 
 
-def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> None:
+def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> Debt | None:
+    """Join some; what is left to be done, None if nothing."""
     held = tasks.entry(tx, key[0])
     if held is None:
-        del tx.debts[key]
-        return
+        return None
     ended = held.task.generation > key[1] or held.task.state.is_final
     rows = tx.run(NEXT, (*key, debt.first_sequence, _ROWS))
     at_end = len(rows) < _ROWS
@@ -93,14 +103,12 @@ def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> None:
         step_size = length if length >= WORTH else 1
         small -= sum(_is_small(count, size) for _, count, size, *_ in rows[position : position + step_size])
         position += step_size
-    # Only now, since a failure above undoes what was written.
     if position == len(rows) and at_end:
         small = 0
-    debt.small, debt.waits = small, at_end and not ended
-    if position:
-        debt.first_sequence = rows[position - 1][0] + rows[position - 1][1]
     if ended and not small:
-        del tx.debts[key]
+        return None
+    first = rows[position - 1][0] + rows[position - 1][1] if position else debt.first_sequence
+    return Debt(small, first, waits=at_end and not ended)
 
 
 def _run_length(rows: Sequence[Row]) -> int:

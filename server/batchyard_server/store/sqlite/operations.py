@@ -10,7 +10,7 @@ from batchyard_server.model.names import OPERATION_TYPE, OperationName
 from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.sqlite import tasks
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Row, Transaction
+from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 
 _GENERATIONS = 1 << 20  # of one task at most
 _COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
@@ -20,6 +20,13 @@ _LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 _LATEST = 2**63 - 1
+_INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'')")
+FINISH = Rows(
+    9,
+    "UPDATE operation SET metadata = v.column2, result = v.column3 FROM (VALUES",
+    "(?, ?, ?)",
+    ") AS v WHERE key = v.column1",
+)
 
 
 def key_of(task_key: int, generation: int) -> int:
@@ -72,8 +79,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
 
 def insert(tx: Transaction, task: Task) -> None:
     """Store the operation of a new task, not done."""
-    values = (key_of(task.key, task.generation), task.operation, task.project, task.create_us)
-    tx.run("INSERT INTO operation VALUES (?, ?, ?, ?, 0, x'', x'')", values)
+    tx.add(_INSERT, (key_of(task.key, task.generation), task.operation, task.project, task.create_us))
 
 
 def finish(tx: Transaction, task: Task) -> None:
@@ -82,10 +88,7 @@ def finish(tx: Transaction, task: Task) -> None:
     create_us = task.create_us  # the first one is made with the task
     if task.generation > 1:
         create_us = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))[0][0]
-    tx.run(
-        "UPDATE operation SET metadata = ?, result = ? WHERE key = ?",
-        (task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task), key),
-    )
+    tx.add(FINISH, (key, task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task)))
 
 
 def hide(tx: Transaction, operation: Operation) -> None:

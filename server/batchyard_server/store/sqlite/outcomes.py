@@ -17,16 +17,20 @@ from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.task import Attempts, Flush
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Entry, Transaction
+from batchyard_server.store.sqlite.transaction import Entry, Rows, Transaction
 
 Ranges = list[tuple[int, int]]
 
 NARROW = 4096  # widest hi − lo of a segment that is found by its lo; wider ones are in an index of their own (0001.sql)
 
-_INSERT = (
+_INSERT = Rows(
+    6,
     "INSERT INTO outcome_segment (task_key, generation, first_sequence, count, lo, hi, failed_count, codec, size, "
-    "ranges, ordering, failed, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "ranges, ordering, failed, blob) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
+_INSERT_FAILURE = Rows(7, "INSERT INTO failure VALUES", "(?, ?, ?, ?, ?)")
+_INSERT_ATTEMPT = Rows(8, "INSERT OR REPLACE INTO attempt VALUES", "(?, ?, ?, ?, ?)")
 NARROW_ONES = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW} ORDER BY lo"
@@ -89,7 +93,7 @@ def insert_segment(
     """Store a segment under (task, generation, first completion number); `ranges` are normalized."""
     kind, blob = tx.compressor.pack(page)
     lo, hi = ranges[0][0], ranges[-1][1]
-    tx.run(
+    tx.add(
         _INSERT,
         (
             *key,
@@ -139,6 +143,8 @@ def between(source: Reader | Transaction, task_key: int, generation: int, start:
 
 def any_within(tx: Transaction, task_key: int, generation: int, ranges: Ranges) -> bool:
     """Whether an index of `ranges` (normalized) has an outcome in this generation."""
+    if any(row[0] == task_key for row in tx.waiting(_INSERT)):
+        tx.flush()
     for group in _neighbours(ranges):
         for found in between(tx, task_key, generation, group[0][0], group[-1][1]):
             if rg.subtract(group, sets(tx, [found])) != group:
@@ -182,7 +188,7 @@ def remember_attempts(tx: Transaction, task_key: int, generation: int, begun: Ma
     """Keep what is known of records that began and have no outcome."""
     for index, attempts in begun.items():
         values = (task_key, generation, index, attempts.begun, attempts.lost)
-        tx.run("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?)", values)
+        tx.add(_INSERT_ATTEMPT, values)
 
 
 def attempts(source: Reader | Transaction, task_key: int, generation: int) -> dict[int, Attempts]:
@@ -206,7 +212,7 @@ def add_failures(tx: Transaction, held: Entry, failures: Sequence[tuple[int, byt
     for index, status in failures:
         if count >= limits.FAILED_REQUESTS or size + len(status) > limits.FAILED_REQUESTS_BYTES:
             break
-        tx.run("INSERT INTO failure VALUES (?, ?, ?, ?, ?)", (task.key, task.generation, count, index, status))
+        tx.add(_INSERT_FAILURE, (task.key, task.generation, count, index, status))
         count += 1
         size += len(status)
     return held._replace(failures=(count, size))
@@ -218,7 +224,11 @@ def failures(source: Reader | Transaction, task_key: int, generation: int) -> li
         "SELECT idx, status FROM failure WHERE task_key = ? AND generation = ? ORDER BY position",
         (task_key, generation),
     )
-    return [(index, status) for index, status in rows]
+    found = [(index, status) for index, status in rows]
+    if isinstance(source, Transaction):
+        waiting = [row for row in source.waiting(_INSERT_FAILURE) if row[:2] == (task_key, generation)]
+        found += [(index, status) for _, _, _, index, status in waiting]
+    return found
 
 
 def _measure_failures(tx: Transaction, task_key: int, generation: int) -> tuple[int, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import apsw
-
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, Reason
 from batchyard_server.model.names import TASK_TYPE, TaskName
 from batchyard_server.model.task import RequestKey, Task
-from batchyard_server.store.sqlite.transaction import Transaction
+from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
+_KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
+_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, NULL)")
 _KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
 
 
@@ -20,13 +20,13 @@ def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] |
     """
     if request is None:
         return None
-    rows = tx.run(
-        "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?",
-        (request.project, request.request_id),
-    )
-    if not rows:
+    row = tx.calls.get((request.project, request.request_id))
+    if row is None:
+        rows = tx.run(_KNOWN, (request.project, request.request_id))
+        row = rows[0] if rows else None
+    if row is None:
         return None
-    digest, task_key, task_id = rows[0]
+    digest, task_key, task_id = row
     name = TaskName(request.project, task_id)
     if digest != request.digest:
         raise AlreadyExists(
@@ -38,21 +38,21 @@ def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] |
     return task_key, name
 
 
-def claim(tx: Transaction, request: RequestKey | None, task: Task) -> tuple[int, TaskName] | None:
-    """Remember the call and return None; if it is known, as `known`. One statement in the usual case."""
-    try:
-        remember(tx, request, task, made_task=True)
-    except apsw.ConstraintError:
-        return known(tx, request)
-    return None
+def known_to_create(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] | None:
+    """The same for a create. It is new as a rule: if it is not, the flush fails, and this is called again carefully."""
+    if request is None or not (tx.careful or (request.project, request.request_id) in tx.calls):
+        return None
+    return known(tx, request)
 
 
 def remember(tx: Transaction, request: RequestKey | None, task: Task, *, made_task: bool = False) -> None:
     """The call was done."""
     if request is not None:
-        identity = (request.project, request.request_id, request.digest)
-        values = (*identity, task.key, task.task_id, tx.clock.now_us(), made_task)
-        tx.run("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
+        identity = (request.project, request.request_id)
+        now_us = tx.clock.now_us()
+        tx.add(_INSERT, (*identity, request.digest, task.key, task.task_id, now_us, made_task))
+        tx.calls[identity] = (request.digest, task.key, task.task_id)
+        tx.on_undo(lambda: tx.calls.pop(identity, None))
 
 
 def let_expire(tx: Transaction, task_key: int) -> None:

@@ -15,9 +15,10 @@ from batchyard_server.model.record import RecordPage, RecordQuery
 from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskPage
 from batchyard_server.store.sqlite import (
+    changes,
     files,
     inputs,
-    leases,
+    leasing,
     merge,
     operations,
     outcomes,
@@ -59,7 +60,7 @@ def _open(
         directory.check()
         connection = files.open_writer(directory, failpoints)
         try:
-            tx = Transaction(connection, clock=clock, failpoints=failpoints)
+            tx = Transaction(connection, clock=clock, failpoints=failpoints, write_entries=changes.write_entries)
             return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
         except BaseException:
             connection.close()
@@ -164,7 +165,7 @@ class SqliteStore:
 
     async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
         """See Store.delete_task."""
-        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request))
+        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request), direct=True)
 
     async def get_task(self, name: TaskName) -> Task:
         """See Store.get_task."""
@@ -186,7 +187,7 @@ class SqliteStore:
 
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
-        await self.writer.submit(lambda tx: submit.delete_operation(tx, name))
+        await self.writer.submit(lambda tx: submit.delete_operation(tx, name), direct=True)
 
     async def failures(self, task_key: int, generation: int) -> list[tuple[int, bytes]]:
         """See Store.failures."""
@@ -223,21 +224,21 @@ class SqliteStore:
 
     async def grant(self, lease: Lease) -> Task:
         """See Store.grant."""
-        return await self.writer.submit(lambda tx: leases.grant(tx, lease))
+        return await self.writer.submit(lambda tx: leasing.grant(tx, lease))
 
     async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
         """See Store.record_outcomes."""
-        return await self.writer.submit(lambda tx: leases.record_outcomes(tx, lease, flush), size=len(flush.page))
+        return await self.writer.submit(lambda tx: leasing.record_outcomes(tx, lease, flush), size=len(flush.page))
 
     async def release(
         self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
     ) -> Task | None:
         """See Store.release."""
-        return await self.writer.submit(lambda tx: leases.release(tx, lease, begun, unreaped, ends_cancel))
+        return await self.writer.submit(lambda tx: leasing.release(tx, lease, begun, unreaped, ends_cancel))
 
     async def recover(self) -> list[LiveTask]:
         """See Store.recover."""
-        return await self.writer.submit(leases.recover)
+        return await self.writer.submit(leasing.recover, direct=True)
 
     # -- maintenance --------------------------------------------------------------------------------------------
 
@@ -249,11 +250,11 @@ class SqliteStore:
             if found:
                 await self.writer.submit(lambda tx: merge.take_over(tx, found), bulk=True)
         if merge.is_due(self._tx):
-            await self.writer.submit(merge.step, bulk=True)
+            await self.writer.submit(merge.step, bulk=True, direct=True)
         return merge.is_due(self._tx)
 
     async def sweep(self) -> bool:
         """See Store.sweep."""
         if self._sweeper.is_due(self._tx):
-            await self.writer.submit(self._sweeper.step, bulk=True)
+            await self.writer.submit(self._sweeper.step, bulk=True, direct=True)
         return self._sweeper.is_due(self._tx)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import apsw
-
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Reason
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
@@ -31,20 +29,22 @@ class Keys:
 
 def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
     """See Store.create_task."""
-    total = sum(segment.count for segment in new.segments)
-    task = replace(new.task, key=keys.next(), total=total)
-    known = requests.claim(tx, request, task)
+    known = requests.known_to_create(tx, request)
     if known is not None:
         return _created_before(tx, *known)
-    try:
-        tasks.insert(tx, task, request.request_id if request else None)
-    except apsw.ConstraintError:
+    name = new.task.name
+    taken = tasks.key_of(tx, name) if tx.careful else tx.names.get((name.project, name.task.lower()))
+    if taken is not None:
         raise AlreadyExists(
             Reason.RESOURCE_EXISTS,
-            f"{task.name} exists already (ids are compared without regard to case)",
+            f"{name} exists already (ids are compared without regard to case)",
             resource_type=TASK_TYPE,
-            resource_name=str(task.name),
-        ) from None
+            resource_name=str(name),
+        )
+    total = sum(segment.count for segment in new.segments)
+    task = replace(new.task, key=keys.next(), total=total)
+    tasks.insert(tx, task, request.request_id if request else None)
+    requests.remember(tx, request, task, made_task=True)
     operations.insert(tx, task)
     inputs.insert(tx, task.key, new.segments, new.record_ids)
     recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
@@ -111,7 +111,8 @@ def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
     tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
     operations.hide_all(tx, key)
     requests.remember(tx, request, held.task)
-    tx.hold(key, None)
+    tx.names.pop((name.project, name.task.lower()), None)
+    tx.forget(key)
     tx.deleted = True
     tx.publish(held.task, Change.DELETED)
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from batchyard_server.store.sqlite import inputs, operations, requests
 from batchyard_server.store.sqlite.transaction import Transaction
 
@@ -36,6 +38,9 @@ class Sweeper:
         self._next_expiry_us: int | None = 0
         self._may_shrink = True
 
+    def _again(self, tx: Transaction) -> None:
+        tx.deleted = self._may_shrink = True
+
     def is_due(self, tx: Transaction) -> bool:
         """Whether a step is worth it. Cheap; may be called from another thread than the writer's."""
         expiry = self._next_expiry_us
@@ -45,6 +50,7 @@ class Sweeper:
         """Remove for some milliseconds."""
         deadline = tx.clock.monotonic_ns() + SLICE_NS
         tx.failpoints.hit("store.sweep")
+        tx.on_undo(partial(self._again, tx))
         after = 0
         while rows := tx.run(NEXT, (after,)):
             after = rows[0][0]

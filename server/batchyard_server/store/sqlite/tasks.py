@@ -15,7 +15,7 @@ from batchyard_server.model.states import StopReason, TaskState
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Change, TaskPage
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Entry, Row, Transaction
+from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
 
 _APART_BYTES = 4096  # a fixed part that is larger is kept in task_fixed
 
@@ -43,9 +43,22 @@ COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
 BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
 LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL"
-_INSERT = f"INSERT INTO task ({', '.join(_NAMES)}, id_fold, request_id) VALUES ({', '.join('?' * (len(_NAMES) + 2))})"
-_UPDATE_COUNTS = f"UPDATE task SET {' = ?, '.join(_COUNTS)} = ?, info = ? WHERE key = ?"
-_UPDATE = f"UPDATE task SET {' = ?, '.join([*_COUNTS, *_CONDITION])} = ?, info = ? WHERE key = ?"
+_INSERT = Rows(
+    0,
+    f"INSERT INTO task ({', '.join(_NAMES)}, id_fold, request_id) VALUES",
+    f"({', '.join('?' * (len(_NAMES) + 2))})",
+)
+_INSERT_FIXED = Rows(1, "INSERT INTO task_fixed VALUES", "(?, ?)")
+
+
+def _update_of(names: list[str]) -> Rows:
+    settings = ", ".join(f"{name} = v.column{number}" for number, name in enumerate([*names, "info"], start=2))
+    row = f"({', '.join('?' * (len(names) + 2))})"
+    return Rows(0, f"UPDATE task SET {settings} FROM (VALUES", row, ") AS v WHERE key = v.column1")
+
+
+UPDATE_COUNTS = _update_of(_COUNTS)
+UPDATE_ALL = _update_of([*_COUNTS, *_CONDITION])  # also the indexes that depend on the state
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
 _LISTED = "SELECT key, iif(fixed_size, info, NULL) FROM task WHERE project = ? AND id_fold IS NOT NULL "
 # Two ranges of the index, each begun at its first row: one statement with OR would read all equal times again.
@@ -140,40 +153,55 @@ def entry(tx: Transaction, key: int) -> Entry | None:
         if task is None:
             return None
         held = Entry(task)
-        tx.hold(key, held)
+        tx.learn(key, held)
     return held
 
 
 def named_entry(tx: Transaction, name: TaskName) -> Entry:
     """The same by name. Raises NotFound."""
-    rows = tx.run("SELECT key, task_id FROM task WHERE project = ? AND id_fold = ?", (name.project, name.task.lower()))
-    found = entry(tx, rows[0][0]) if rows and rows[0][1] == name.task else None
-    if found is None:
+    key = key_of(tx, name)
+    found = None if key is None else entry(tx, key)
+    if found is None or found.task.task_id != name.task:
         raise not_found(name)
     return found
 
 
+def key_of(tx: Transaction, name: TaskName) -> int | None:
+    """The key of the task that has this id, in whatever case."""
+    fold = (name.project, name.task.lower())
+    if fold in tx.names:
+        return tx.names[fold]
+    rows = tx.run("SELECT key FROM task WHERE project = ? AND id_fold = ?", fold)
+    return rows[0][0] if rows else None
+
+
 def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
-    """Store a new task. Raises apsw.ConstraintError if its id is taken."""
+    """Store a new task. If its id is taken by one that was there before this group, the flush fails."""
     apart = len(task.fixed) > _APART_BYTES
     mutable = task_bytes.mutable_info(task)
     assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
     sizes = (len(task.parameters), 0 if apart else len(task.fixed))
     info = mutable if apart else task.fixed + mutable
-    values = (*_constant(task), *_counts(task), *_condition(task), *sizes, info, task.task_id.lower(), request_id)
-    tx.run(_INSERT, values)
+    fold = task.task_id.lower()
+    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, info, fold, request_id))
     if apart:
-        tx.run("INSERT INTO task_fixed VALUES (?, ?)", (task.key, task.fixed))
-    tx.hold(task.key, Entry(task, {}, (0, 0)))
+        tx.add(_INSERT_FIXED, (task.key, task.fixed))
+    tx.names[task.project, fold] = task.key
+    tx.on_undo(lambda: tx.names.pop((task.project, fold), None))
+    tx.created(task.key, Entry(task, {}, (0, 0)))
     tx.publish(task, Change.STATE)
 
 
-def update(tx: Transaction, before: Task, task: Task) -> None:
-    """Write what differs between two states of a task."""
-    mutable = task_bytes.mutable_info(task)
-    info = mutable if len(task.fixed) > _APART_BYTES else task.fixed + mutable
-    condition = _condition(task)
-    if condition == _condition(before):
-        tx.run(_UPDATE_COUNTS, (*_counts(task), info, task.key))
-    else:
-        tx.run(_UPDATE, (*_counts(task), *condition, info, task.key))
+def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
+    """Write tasks, (as stored, as they are to be), now."""
+    rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: []}
+    for stored, task in pairs:
+        mutable = task_bytes.mutable_info(task)
+        info = mutable if len(task.fixed) > _APART_BYTES else task.fixed + mutable
+        condition = _condition(task)
+        if condition == _condition(stored):
+            rows[UPDATE_COUNTS].append((task.key, *_counts(task), info))
+        else:
+            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, info))
+    for statement, values in rows.items():
+        statement.write(tx, values)

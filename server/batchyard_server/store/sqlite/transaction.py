@@ -1,13 +1,18 @@
-"""What does a mutation see? The open transaction, with the tasks it touches held in memory.
+"""What does a mutation see, and when is it written? The open transaction as a unit of work.
+
+    load what is touched ─▶ mutations change entries in memory and add rows ─▶ flush: few statements for the whole group
 
 The writer is the only one that changes a task, so what it read or wrote last is the truth and need not be read again.
+Statements are few because each one gives the interpreter away and wins it back from a busy event loop, which takes
+longer than the statement itself.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import apsw
@@ -48,28 +53,96 @@ class Debt:
     waits: bool = True  # for more of them, since the generation goes on
 
 
-class Transaction:
-    """The writer's connection while a group of mutations runs on it. Used by the writer thread alone."""
+class Rows:
+    """A statement that writes many rows: `head`, `row` for each of them, `tail`.
 
-    def __init__(self, connection: apsw.Connection, *, clock: Clock, failpoints: Failpoints) -> None:
+    Args:
+        order: rows of a lower order are written first.
+        most: how many rows one statement takes.
+    """
+
+    def __init__(self, order: int, head: str, row: str, tail: str = "", *, most: int = 32) -> None:
+        self.order = order
+        self._texts = head, row, tail
+        self._most = most
+        self._statements: dict[int, str] = {}
+
+    def statement(self, count: int) -> str:
+        """The statement for `count` rows."""
+        if count not in self._statements:
+            head, row, tail = self._texts
+            self._statements[count] = f"{head} {', '.join([row] * count)}{tail}"
+        return self._statements[count]
+
+    def write(self, tx: Transaction, rows: Sequence[Row]) -> None:
+        """Write rows now. The numbers of rows in a statement are powers of two, so that few statements are prepared."""
+        at = 0
+        while at < len(rows):
+            count = min(self._most, 1 << ((len(rows) - at).bit_length() - 1))
+            tx.run(self.statement(count), tuple(chain.from_iterable(rows[at : at + count])))
+            at += count
+
+
+class Transaction:
+    """The writer's connection while a group of mutations runs on it. Used by the writer thread alone.
+
+    Attributes:
+        careful: after a conflict: each mutation looks for conflicts itself and is written before the next one runs.
+        write_entries: writes the difference between entries as they are stored and as they are to be.
+        names: (project, id in lower case) → key of the tasks that this group created.
+        calls: (project, request_id) → (digest, task key, task id) of the calls that this group did.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        clock: Clock,
+        failpoints: Failpoints,
+        write_entries: Callable[[Transaction, Sequence[tuple[Entry, Entry]]], None],
+    ) -> None:
         self.connection = connection
         self.clock = clock
         self.failpoints = failpoints
         self.compressor = Compressor()
-        self.events: list[TaskEvent] = []
+        self.careful = False
+        self.names: dict[tuple[str, str], int] = {}
+        self.calls: dict[tuple[str, str], Row] = {}
         self.debts: dict[tuple[int, int], Debt] = {}  # by (task, generation)
         self.deleted = True  # whether a task was deleted since the last sweep, as far as is known
+        self._write_entries = write_entries
         self._cursor = connection.cursor()
+        self._waiting: dict[Rows, list[Row]] = {}
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._held_bytes = 0
-        self._before: dict[int, Entry | None] = {}
-        self._first_event = 0
-        self._undo: list[Callable[[], None]] = []
-        self._first_undo = 0
+        self._stored: dict[int, Entry] = {}  # entries that were changed, as they are in the database
+        self._events: list[TaskEvent] = []
+        self._undo: list[Callable[[], Any]] = []
+        self._mark = (0, 0)
 
-    def run(self, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
-        """Execute one statement and return all its rows."""
+    def run(self, sql: str, values: Row = ()) -> list[Row]:
+        """Execute one statement now and return all its rows. It does not see what waits to be written."""
         return self._cursor.execute(sql, values).fetchall()
+
+    def add(self, statement: Rows, row: Row) -> None:
+        """Have a row written with the next flush."""
+        rows = self._waiting.setdefault(statement, [])
+        rows.append(row)
+        self._undo.append(rows.pop)
+
+    def waiting(self, statement: Rows) -> Sequence[Row]:
+        """The rows that wait to be written by a statement."""
+        return self._waiting.get(statement, ())
+
+    def flush(self) -> None:
+        """Write what waits. Raises apsw.ConstraintError for what is there already, unless `careful`."""
+        waiting, self._waiting = self._waiting, {}
+        for statement in sorted(waiting, key=lambda each: each.order):
+            statement.write(self, waiting[statement])
+        if self._stored:
+            pairs = [(stored, self._entries[key]) for key, stored in self._stored.items()]
+            self._stored.clear()
+            self._write_entries(self, pairs)
 
     # -- entries ------------------------------------------------------------------------------------------------
 
@@ -80,21 +153,38 @@ class Transaction:
             self._entries.move_to_end(key)
         return entry
 
-    def hold(self, key: int, entry: Entry | None) -> None:
-        """Remember the entry of a task, or with None that it is gone."""
-        before = self._entries.pop(key, None)
-        self._before.setdefault(key, before)
-        if before is not None:
-            self._held_bytes -= _weight(before)
-        if entry is not None:
-            self._entries[key] = entry
-            self._held_bytes += _weight(entry)
+    def learn(self, key: int, entry: Entry) -> None:
+        """Remember what was read of a task; its other parts stay as they are."""
+        stored = self._stored.get(key)
+        if stored is not None and stored.leases is None:
+            self._stored[key] = stored._replace(leases=entry.leases)
+        self._put(key, entry)
+
+    def hold(self, key: int, entry: Entry) -> None:
+        """The task is to be as in `entry`; it is written with the next flush."""
+        before = self._entries.get(key)
+        assert before is not None, "it was learnt or created before"
+        self._stored.setdefault(key, before)
+        self._put(key, entry)
+        self._undo.append(lambda: self._put(key, before))
+
+    def created(self, key: int, entry: Entry) -> None:
+        """A new task, whose row was added."""
+        self._put(key, entry)
+        self._undo.append(lambda: self._put(key, None))
+
+    def forget(self, key: int) -> None:
+        """The task is gone."""
+        before, stored = self._entries.get(key), self._stored.pop(key, None)
+        assert stored is None or stored == before, "flushed before"
+        self._put(key, None)
+        self._undo.append(lambda: self._put(key, before))
 
     def publish(self, task: Task, change: Change) -> None:
         """Tell the subscribers after the commit."""
-        self.events.append(TaskEvent(task, change))
+        self._events.append(TaskEvent(task, change))
 
-    def on_undo(self, undo: Callable[[], None]) -> None:
+    def on_undo(self, undo: Callable[[], Any]) -> None:
         """Have `undo` called if this mutation, or its whole group, is not committed."""
         self._undo.append(undo)
 
@@ -102,36 +192,43 @@ class Transaction:
 
     def start(self) -> None:
         """A mutation begins."""
-        self._before.clear()
-        self._first_event = len(self.events)
-        self._first_undo = len(self._undo)
+        self._mark = len(self._events), len(self._undo)
 
     def undo(self) -> None:
         """The mutation failed: forget what it did in memory."""
-        for key, entry in self._before.items():
-            self.hold(key, entry)
-        self._before.clear()
-        del self.events[self._first_event :]
-        self._run_undo(self._first_undo)
+        events, undos = self._mark
+        del self._events[events:]
+        self._take_back(undos)
 
     def end(self, *, committed: bool) -> list[TaskEvent]:
         """The group ended; return its events."""
-        events, self.events = self.events, []
+        events, self._events = self._events, []
+        self.names.clear()
+        self.calls.clear()
+        self._stored.clear()
         if committed:
             self._undo.clear()
             while self._held_bytes > _HELD_BYTES:
-                _, entry = self._entries.popitem(last=False)
-                self._held_bytes -= _weight(entry)
+                self._put(next(iter(self._entries)), None)
             return events
-        self._run_undo(0)
+        self._take_back(0)
+        self._waiting.clear()
         self._entries.clear()
         self._held_bytes = 0
         return []
 
-    def _run_undo(self, first: int) -> None:
+    def _take_back(self, first: int) -> None:
         for undo in reversed(self._undo[first:]):
             undo()
         del self._undo[first:]
+
+    def _put(self, key: int, entry: Entry | None) -> None:
+        before = self._entries.pop(key, None)
+        if before is not None:
+            self._held_bytes -= _weight(before)
+        if entry is not None:
+            self._entries[key] = entry
+            self._held_bytes += _weight(entry)
 
 
 def _weight(entry: Entry) -> int:

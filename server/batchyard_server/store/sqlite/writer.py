@@ -9,8 +9,8 @@ probably on their way back, and up to 1 ms is given to them. Control mutations g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,11 +47,12 @@ _TROUBLE = (
 
 @dataclass(slots=True, eq=False)
 class Mutation:
-    """One call and who waits for it. `size`: bytes that it writes, about."""
+    """One call and who waits for it. `direct`: it also writes by itself. `size`: bytes that it writes, about."""
 
     call: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
     bulk: bool
+    direct: bool
     size: int
 
 
@@ -89,7 +90,10 @@ class Writer:
         self.connection = tx.connection
         self._loop = loop
         self._deliver = deliver
-        self._queue: queue.SimpleQueue[Mutation | None] = queue.SimpleQueue()
+        self._queue: deque[Mutation] = deque()
+        self._wanted = 0  # as many in the queue wake the writer; 0 = it does not sleep
+        self._gate = threading.Lock()
+        self._gate.acquire()
         self._control: deque[Mutation] = deque()
         self._bulk: deque[Mutation] = deque()
         self._closing = False
@@ -103,84 +107,92 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, call: Callable[[Transaction], Any], *, bulk: bool = False, size: int = 0) -> Any:
-        """Run `call` in the writer's transaction; return its result once it is durable. Cancelling undoes nothing."""
+    async def submit(
+        self, call: Callable[[Transaction], Any], *, bulk: bool = False, direct: bool = False, size: int = 0
+    ) -> Any:
+        """Run `call` in the writer's transaction; return its result once it is durable. Cancelling undoes nothing.
+
+        It may be run twice, if the first run was undone. `direct`: it executes statements that write; all others only
+        change entries and add rows.
+        """
         if self._closing:
             raise _unavailable("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(Mutation(call, future, bulk, size))
+        self._queue.append(Mutation(call, future, bulk, direct, size))
+        self._wake_if(len(self._queue))
         return await future
 
     async def close(self) -> None:
         """Finish what was submitted and end the thread. Idempotent."""
         if not self._closing:
             self._closing = True
-            self._queue.put(None)
+            self._wake_if(self._wanted)
         await asyncio.to_thread(self._thread.join)
+
+    def _wake_if(self, waiting: int) -> None:
+        """Wake the writer if it sleeps and as many wait as it wants."""
+        if 0 < self._wanted <= waiting:
+            self._wanted = 0
+            with contextlib.suppress(RuntimeError):  # woken already, and has not gone to sleep since
+                self._gate.release()
 
     # -- writer thread ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        open_ = True
-        while open_ or self._control or self._bulk:
-            open_ = self._gather() and open_
-            if self._control or self._bulk:
-                ended: list[Ended] = []
-                try:
-                    self._group(ended)
-                except Exception as error:
-                    log.critical("the store's writer failed, nothing more is acknowledged", exc_info=error)
-                    self.healthy = False
-                    self._tell([], [(future, None, own or error) for future, _, own in ended])
+        while self._gather():
+            ended: list[Ended] = []
+            try:
+                self._group(ended)
+            except Exception as error:
+                log.critical("the store's writer failed, nothing more is acknowledged", exc_info=error)
+                self.healthy = False
+                self._tell([], [(future, None, own or error) for future, _, own in ended])
 
     def _gather(self) -> bool:
-        """Move what is queued into the lanes; block if there is nothing. False once the queue is closed."""
-        open_ = True
-        if not self._control and not self._bulk:
-            open_ = self._file(self._queue.get())
-        open_ = self._drain() and open_
-        if open_ and self._callers > FEW_CALLERS and self._control:
-            deadline = self._tx.clock.monotonic_ns() + LINGER_NS
-            while open_ and len(self._control) < self._callers:
-                left = deadline - self._tx.clock.monotonic_ns()
-                if left <= 0:
-                    break
-                try:
-                    open_ = self._file(self._queue.get(timeout=left / 1e9))
-                except queue.Empty:
-                    break
-        return open_
-
-    def _drain(self) -> bool:
-        while True:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return True
-            if not self._file(item):
+        """Move what is queued into the lanes; sleep while there is nothing. False once all is done and it is closed."""
+        self._drain()
+        while not self._control and not self._bulk:
+            if self._closing and not self._queue:
                 return False
-
-    def _file(self, item: Mutation | None) -> bool:
-        if item is None:
-            return False
-        (self._bulk if item.bulk else self._control).append(item)
+            self._sleep(1, -1)
+            self._drain()
+        missing = self._callers - len(self._control)
+        if self._callers > FEW_CALLERS and self._control and missing > 0 and not self._closing:
+            self._sleep(missing, LINGER_NS / 1e9)
+            self._drain()
         return True
+
+    def _sleep(self, wanted: int, seconds: float) -> None:
+        """Sleep until so many wait in the queue, or the time is over (−1: no limit), or the store is being closed.
+
+        One waking for a whole crowd: each one would have to win the interpreter back from the event loop.
+        """
+        self._wanted = wanted
+        if len(self._queue) < wanted and not self._closing:
+            self._gate.acquire(timeout=seconds)
+        self._wanted = 0
+
+    def _drain(self) -> None:
+        while self._queue:
+            mutation = self._queue.popleft()
+            (self._bulk if mutation.bulk else self._control).append(mutation)
 
     def _group(self, ended: list[Ended]) -> None:
         """Run one group and answer its callers; those whose mutation has run are in `ended`."""
         if not self.healthy:
             self._refuse_all(_unavailable("the store lost a write and takes no more until the server is started again"))
             return
+        done: list[Mutation] = []
         try:
-            self._tx.run("BEGIN IMMEDIATE")
-            written = self._run_lanes(ended)
+            written = self._run_group(done, ended)
             self._tx.failpoints.hit("store.before_commit")
             self._tx.run("COMMIT")
         except Exception as error:  # noqa: BLE001 - the thread must live, and every caller gets an answer
-            self._fail(ended, error)
+            self._fail(done, ended, error)
             return
         self.commits += written
-        self._callers = len(ended)
+        self.mutations += len(done)
+        self._callers = len(done)
         events = self._tx.end(committed=True)
         try:
             self._tx.failpoints.hit("store.after_commit")
@@ -189,14 +201,36 @@ class Writer:
         self._tell(events, ended)
         self._checkpoint()
 
-    def _run_lanes(self, ended: list[Ended]) -> bool:
-        """Run mutations until the group is full; whether anything was written."""
-        changes = self._tx.connection.total_changes()
+    def _run_group(self, done: list[Mutation], ended: list[Ended]) -> bool:
+        """Begin a transaction and run mutations in it until the group is full; whether anything was written.
+
+        As a rule they are run in memory and written all at once. If something that they write is there already (a
+        repeated call, a taken id), everything is undone and they are run again one by one, each carefully.
+        """
+        tx = self._tx
+        changes = tx.connection.total_changes()
+        tx.careful = False
+        tx.run("BEGIN IMMEDIATE")
+        try:
+            self._run_lanes(done, ended)
+            tx.flush()
+        except apsw.ConstraintError:
+            tx.run("ROLLBACK")
+            tx.end(committed=False)
+            ended.clear()
+            tx.careful = True
+            changes = tx.connection.total_changes()
+            tx.run("BEGIN IMMEDIATE")
+            ended.extend(map(self._run, done))
+        return tx.connection.total_changes() != changes
+
+    def _run_lanes(self, done: list[Mutation], ended: list[Ended]) -> None:
+        """Run mutations until the group is full."""
         deadline = self._tx.clock.monotonic_ns() + GROUP_NS
         size = 0
         bulk_due = bool(self._bulk)
         while self._control or self._bulk:
-            full = size >= GROUP_BYTES or (ended and self._tx.clock.monotonic_ns() >= deadline)
+            full = size >= GROUP_BYTES or (done and self._tx.clock.monotonic_ns() >= deadline)
             if full and not bulk_due:
                 break
             if self._control and not full:
@@ -207,39 +241,36 @@ class Writer:
             else:
                 break
             size += mutation.size
-            try:
-                ended.append(self._run(mutation, first=not ended))
-            except Exception as error:
-                ended.append((mutation.future, None, translate(error)))
-                raise
-        return self._tx.connection.total_changes() != changes
+            done.append(mutation)
+            ended.append(self._run(mutation))
 
-    def _run(self, mutation: Mutation, *, first: bool) -> Ended:
-        """Run one mutation so that its failure undoes it alone; the first of a group needs no savepoint for that."""
+    def _run(self, mutation: Mutation) -> Ended:
+        """Run one mutation so that its failure undoes it alone. Raises what ends the whole group."""
         tx = self._tx
-        self.mutations += 1
-        tx.start()
-        if not first:
+        at_once = mutation.direct or tx.careful
+        if at_once:
+            tx.flush()
             tx.run("SAVEPOINT mutation")
-        changes = tx.connection.total_changes()
+        tx.start()
         try:
             result = mutation.call(tx)
+            if at_once:
+                tx.flush()
         except Exception as error:
             if not tx.connection.in_transaction or isinstance(error, _DAMAGE):
-                raise  # SQLite itself rolled everything back, or nothing can be relied on: the group is lost
-            if first and tx.connection.total_changes() != changes:
-                tx.run("ROLLBACK")
-                tx.run("BEGIN IMMEDIATE")
-            elif not first:
+                raise  # SQLite itself rolled everything back, or nothing can be relied on
+            if isinstance(error, apsw.ConstraintError) and not tx.careful:
+                raise
+            tx.undo()
+            if at_once:
                 tx.run("ROLLBACK TO mutation")
                 tx.run("RELEASE mutation")
-            tx.undo()
             return mutation.future, None, translate(error)
-        if not first:
+        if at_once:
             tx.run("RELEASE mutation")
         return mutation.future, result, None
 
-    def _fail(self, ended: list[Ended], error: Exception) -> None:
+    def _fail(self, done: list[Mutation], ended: list[Ended], error: Exception) -> None:
         """Nothing of the group was stored: tell every caller why."""
         if _is_lost_write(error):
             self.healthy = False
@@ -250,13 +281,13 @@ class Writer:
         except apsw.Error:
             self.healthy = False
             log.exception("rollback failed")
-        self._tx.undo()
         self._tx.end(committed=False)
         seen = translate(error)
-        if not ended:  # not even BEGIN was possible
+        if not done:  # not even BEGIN was possible
             self._refuse_all(seen)
         self._callers = 0
-        self._tell([], [(future, None, own or seen) for future, _, own in ended])
+        own = {future: each for future, _, each in ended}  # one that failed by itself has its own error
+        self._tell([], [(each.future, None, own.get(each.future) or seen) for each in done])
 
     def _refuse_all(self, error: BaseException) -> None:
         waiting = [*self._control, *self._bulk]
