@@ -33,6 +33,9 @@ from batchyard_server.store.sqlite.writer import Ended, Writer
 
 log = logging.getLogger(__name__)
 
+_READ_HERE_ROWS = (
+    128  # a list page up to this size too: its rows were stored one after the other, so they are few pages
+)
 _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
 
 
@@ -173,7 +176,10 @@ class SqliteStore:
 
     async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """See Store.list_tasks."""
-        return await self._readers.page(lambda reader: tasks.page(reader, project, after, limit, max_bytes))
+        read = partial(tasks.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
+        if limit <= _READ_HERE_ROWS:
+            return self._readers.now(lambda reader: reader.snapshot(read))
+        return await self._readers.page(read)
 
     async def get_operation(self, name: OperationName) -> tuple[Operation, Task]:
         """See Store.get_operation."""
