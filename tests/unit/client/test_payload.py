@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchyard import _payload
@@ -39,6 +39,7 @@ def round_trip(value: Any) -> Any:
     return _payload.decode(Payload.FromString(payload.SerializeToString()))
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_round_trip(value: Any) -> None:
     assert round_trip(value) == value
@@ -47,6 +48,7 @@ def test_json_round_trip(value: Any) -> None:
     assert _payload.load_json(text) == value
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_both_writers_mean_the_same(value: Any) -> None:
     assert json.loads(_payload._dump_slowly(value)) == json.loads(_payload.dump_json(value))

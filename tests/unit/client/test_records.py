@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchyard import Record, RecordValueError
@@ -26,6 +26,7 @@ def messages(values: list[Any], ids: list[str] | None = None) -> list[AppendReco
     return made
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1, 1000, 200_000, 600_000, MESSAGE_BYTES - 16, MESSAGE_BYTES]), max_size=12))
 def test_messages_are_bounded_and_complete(sizes: list[int]) -> None:
     values = [bytes([index % 256]) * size for index, size in enumerate(sizes)]
