@@ -20,7 +20,7 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
     """
     before = held.task
     if task.state.is_final and not before.state.is_final:
-        task = _finish(task, tx.clock.now_us())
+        task = _finish(task)
         tx.failpoints.hit("store.final_state")
         operations.finish(tx, task)
         merge.generation_ended(tx, task.key, task.generation)
@@ -35,11 +35,11 @@ def write_entries(tx: Transaction, pairs: Sequence[tuple[Entry, Entry]]) -> None
     leases.update(tx, [(stored, entry) for stored, entry in pairs if stored.leases != entry.leases])
 
 
-def _finish(task: Task, now_us: int) -> Task:
+def _finish(task: Task) -> Task:
     if task.state is TaskState.CANCELLED:
         task = replace(
             task,
             cancelled=task.total - task.succeeded - task.failed,
             error=task.error or task_bytes.cancelled_error(),
         )
-    return replace(task, end_us=task.end_us or now_us)
+    return replace(task, end_us=task.end_us or task.transition_us)
