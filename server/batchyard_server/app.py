@@ -6,6 +6,7 @@ store ─▶ recover ─▶ dispatch + executor ─▶ rpc          SIGTERM: rpc
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ from batchyard_server.store.sqlite import open_sqlite
 
 OK, CANNOT_START, INTERRUPTED = 0, 1, 130
 GRACE_SECONDS = 2.0  # for calls that are still open when everything else has ended
+GC_THRESHOLD = 20_000  # containers; the default of 700 is reached by a single page
 HEALTH_SECONDS = 1.0  # between two looks at the store's health
 
 _log = logging.getLogger(__name__)
@@ -169,6 +171,10 @@ async def _serve(app: App) -> int:
     except CannotStart as error:
         sys.stderr.write(f"batchyard-server: {error}\n")
         return CANNOT_START
+    # What was made until now stays: the collector need not walk it again and again (15 % of a list page, measured).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     sys.stdout.write(app.ready_line() + "\n")
     sys.stdout.flush()
     await told.wait()
