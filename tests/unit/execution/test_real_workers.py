@@ -114,6 +114,20 @@ async def test_a_killed_supervisor_takes_its_worker_along(tmp_path: pathlib.Path
         assert made.now(task).state is TaskState.RUNNING
 
 
+async def test_a_record_that_hangs_holds_nothing_back(tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "log"
+    async with yard(tmp_path, ACT, slots=2) as made:
+        await made.final(await made.create([{}] * 100))  # their pace is known: the next ones come in large subtasks
+        task = await made.create([{"log": str(log), "hang": 1}, *[{"log": str(log)}] * 40])
+        await eventually_in_loop(lambda: made.now(task).succeeded == 40, SECONDS)
+        await made.until_runs(task, 0)
+        assert sorted(noted(log)) == [(index, 1) for index in range(41)]
+        assert len({pid for _, _, pid in (line.split() for line in log.read_text().splitlines())}) == 2
+        await made.store.update_task(task.name, tasks.cancel, None)
+        ended = await made.final(task)
+        assert (ended.state, ended.succeeded, ended.cancelled) == (TaskState.CANCELLED, 40, 1)
+
+
 async def test_an_exit_is_a_crash(tmp_path: pathlib.Path) -> None:
     async with yard(tmp_path, ACT) as made:
         task = await made.create([{"exit": 1}])
