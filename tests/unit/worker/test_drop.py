@@ -97,8 +97,8 @@ def test_nothing_is_given_back_of_the_last_record(start: Start, tmp_path: pathli
     server, gate = start("wait_for"), tmp_path / "gate"
     server.run(1, ["", str(gate)])
     zoo.until(lambda: server.cell().index == 1)
-    server.drop(1)
     assert server.receive("outcomes").count == 1
+    server.drop(1)
     assert server.receive("dropped") == worker_pb2.Dropped(lease=1)
     gate.touch()
     assert server.receive("outcomes").last
