@@ -84,6 +84,8 @@ class Worker:
         self._runs: deque[worker_pb2.Run] = deque()
         self._reading = threading.Lock()
         self._changing = threading.Lock()
+        self._lease = self._count = 0  # the subtask that runs, and how many records it has
+        self._stop: list[bool] = []  # not empty: it ends after the record at hand
         self._running = False
         self._watch = threading.Event()
 
@@ -98,10 +100,20 @@ class Worker:
         while True:
             while self._read(block=not self._runs):
                 pass  # all that has arrived, so that a Drop is seen before what it drops begins
-            with self._changing:
-                run = self._runs.popleft() if self._runs else None
+            run = self._next()
             if run is not None:
                 self._run(run)
+
+    def _next(self) -> worker_pb2.Run | None:
+        """The next subtask, which is the running one from now on."""
+        with self._changing:
+            if not self._runs:
+                return None
+            run = self._runs.popleft()
+            self._stop.clear()
+            self._cell[1], self._cell[3] = -1, 0
+            self._lease, self._count = run.lease, sum(run.ranges[1::2]) - sum(run.ranges[::2])
+            return run
 
     def take(self, messages: list[worker_pb2.ToWorker]) -> None:
         """Acts on frames: queues subtasks, notes acknowledgements, answers Drops."""
@@ -118,13 +130,25 @@ class Worker:
                 raise ValueError(f"unexpected message {kind}")
 
     def _drop(self, lease: int) -> None:
+        """Forgets a subtask that waits; ends the running one after the record at hand."""
+        dropped = worker_pb2.Dropped(lease=lease)
         with self._changing:
             kept = [run for run in self._runs if run.lease != lease]
-            untouched = len(kept) < len(self._runs)
+            dropped.untouched = len(kept) < len(self._runs)
             self._runs = deque(kept)
-        self._outbox.send(
-            worker_pb2.FromWorker(dropped=worker_pb2.Dropped(lease=lease, untouched=untouched)),
-        )
+            if lease == self._lease and not self._stop:
+                dropped.from_ordinal = self._stop_running()
+        self._outbox.send(worker_pb2.FromWorker(dropped=dropped))
+
+    def _stop_running(self) -> int:
+        """Ends the running subtask after the record at hand; from which ordinal on nothing begins, 0 if there is none.
+
+        The main thread counts a record in the cell when it has ended, then looks at `_stop`, then begins the next one.
+        So a record that begins although `_stop` is set now had all those before it counted already.
+        """
+        self._stop.append(True)
+        first = self._cell[3] + 1
+        return first if first < self._count else 0
 
     def _read(self, block: bool) -> bool:
         """Reads and acts on some frames; whether there were any. Without `block` only on those that are there."""
@@ -134,14 +158,13 @@ class Worker:
         return bool(messages)
 
     def _run(self, run: worker_pb2.Run) -> None:
-        """Runs one subtask to its end, or to that of its time budget, and sends the last of its outcomes."""
+        """Runs one subtask to its end, that of its time budget or a Drop, and sends the last of its outcomes."""
         ranges = outbox.pairs(list(run.ranges))
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
         self._outbox.begin(run.lease, ranges)
         cell = self._cell
-        cell[1], cell[3] = -1, 0
         cell[0] = run.lease
         self._running = True
         if len(page.records) > 1:
@@ -160,7 +183,7 @@ class Worker:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
-        box, cell, limit = self._outbox, self._cell, self._limit
+        box, cell, limit, stop = self._outbox, self._cell, self._limit, self._stop
         buffer, work, acked = box.buffer, box.work, _UNKNOWN
         now = time.monotonic_ns
         start = now()
@@ -175,6 +198,8 @@ class Worker:
                     acked = box.acked_work
                     if box.is_ahead(limit):
                         acked = self._await_acks()
+                        if stop:
+                            return
                         size = unsent = 0
                         start = now()
                         encoder.restart(start)
@@ -199,7 +224,7 @@ class Worker:
                 box.work = work
                 unsent += 1
                 size += len(encoded)
-                if end > deadline:
+                if stop or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
                     return
                 if unsent >= FLUSH_RECORDS or size >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
                     if finished < len(records):

@@ -38,6 +38,7 @@ class FakeWorker:
         self.current: worker_pb2.Run | None = None
         self.running: int | None = None
         self._left: deque[int] = deque()
+        self._stopped = False  # the present subtask ends after the record at hand
         self._callbacks = callbacks
         self._clock = clock
         self._cell = Progress(0, -1, 0, 0)
@@ -102,7 +103,18 @@ class FakeWorker:
                 kept = deque(run for run in self.runs if run.lease != message.drop.lease)
                 untouched, self.runs = len(kept) < len(self.runs), kept
                 dropped = worker_pb2.Dropped(lease=message.drop.lease, untouched=untouched)
+                if self.current is not None and self.current.lease == message.drop.lease and not self._stopped:
+                    dropped.from_ordinal = self._stop()
                 self._outbox.append(worker_pb2.FromWorker(dropped=dropped))
+
+    def _stop(self) -> int:
+        """End the present subtask: between two records the next one may still begin, so it is not given back."""
+        self._stopped = True
+        first, kept = self._cell.finished + 1, 0 if self.running is not None else 1
+        given_back = len(self._left) > kept
+        while len(self._left) > kept:
+            self._left.pop()
+        return first if given_back else 0
 
     def step(self, *, failed: bool = False, flush: bool = False, over: bool = False, unread: bool = False) -> bool:
         """Begin the next record, or end the one that runs; whether there was anything to do.
@@ -110,7 +122,7 @@ class FakeWorker:
         Args:
             failed: The record ends FAILED.
             flush: What is finished is sent then.
-            over: The subtask has used up its time budget then.
+            over: The subtask has used up its time budget then; between two records, it ends if it was stopped.
             unread: What has been sent has not arrived yet.
         """
         if self.running is not None:
@@ -133,6 +145,10 @@ class FakeWorker:
             assert len(segments.split_inputs(self.current.inputs)) == len(self._left)
             self._cell = Progress(self.current.lease, -1, 0, 0)
             self._began_ns = self._clock.monotonic_ns()
+            self._stopped = False
+        elif self._stopped and over:
+            self._finish()
+            return True
         self.running = self._left.popleft()
         self._cell = Progress(self.current.lease, self.running, self._clock.monotonic_ns(), self._cell.finished)
         self.begun(self.current.batch_task, self.running, self.current.attempts.get(self.running, 0) + 1)

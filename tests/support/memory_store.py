@@ -172,6 +172,10 @@ class MemoryStore:
         """See Store.release."""
         return await self._submit("release", lambda: self._release(lease, begun, unreaped, ends_cancel))
 
+    async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
+        """See Store.shrink."""
+        return await self._submit("shrink", lambda: self._trim(lease, ranges))
+
     async def _submit(self, name: str, apply: Callable[[], Any]) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.waiting.append(Write(name, apply, future))
@@ -224,6 +228,13 @@ class MemoryStore:
             if ends_cancel and not held.leases:
                 task = task.enter(after(task.state, Event.ALL_REAPED), NOW)
         return self._put(task)
+
+    def _trim(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
+        held = self.held[lease.task_key]
+        if not rg.contains_all(held.leases.get(lease.epoch, []), ranges):
+            raise StaleLease(f"lease {lease.epoch} of {held.task.name} does not hold {ranges}")
+        self._shrink(held, lease.epoch, ranges)
+        return held.task
 
     def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]]) -> None:
         left = rg.subtract(held.leases[epoch], done)

@@ -37,6 +37,7 @@ class Dispatcher:
 
     Each record of a live task is in exactly one place: pending in its TaskQueue, being cut, or open in a subtask. A
     subtask ends in exactly one way: its last outcomes are durable, or it is given back (untouched, lost, budget over).
+    Before that some of its records may be trimmed: they leave it and are pending again once the store knows.
     """
 
     def __init__(
@@ -284,6 +285,11 @@ class Dispatcher:
         """See Reports.returned."""
         self._spawn(self._give_back(subtask, {}, ()))
 
+    def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
+        """See Reports.trimmed."""
+        subtask.commits += 1
+        self._spawn(self._trim(subtask, ranges))
+
     def lost(self, subtask: Subtask, loss: Loss) -> None:
         """See Reports.lost."""
         self._spawn(self._lose(subtask, loss))
@@ -298,9 +304,7 @@ class Dispatcher:
         try:
             stored = bool(flush.count) and await self._settler.store_outcomes(subtask, flush)
         finally:
-            subtask.commits -= 1
-            if subtask.settled is not None and not subtask.commits:
-                subtask.settled.set_result(None)
+            self._written(subtask)
         ack()
         queue = self._queues.get(subtask.task.key)
         if stored and queue is not None:
@@ -309,13 +313,29 @@ class Dispatcher:
             await self._settled(subtask)
             await self._give_back(subtask, {}, ())
 
+    async def _trim(self, subtask: Subtask, ranges: rg.Ranges) -> None:
+        """What never begins there may run elsewhere, now."""
+        try:
+            stored = await self._settler.shrink(subtask, ranges)
+        finally:
+            self._written(subtask)
+        queue = self._queues.get(subtask.task.key)
+        if stored and queue is not None:
+            self._requeue(queue, ranges)
+            self.pump()
+
+    def _written(self, subtask: Subtask) -> None:
+        subtask.commits -= 1
+        if subtask.settled is not None and not subtask.commits:
+            subtask.settled.set_result(None)
+
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
         begun = await self._settler.settle(subtask, loss) if subtask.open else {}
         await self._give_back(subtask, begun, loss.unreaped)
 
     async def _settled(self, subtask: Subtask) -> None:
-        """Wait until every flush of the subtask that arrived has been written."""
+        """Wait until every flush and trim of the subtask that arrived has been written."""
         if subtask.commits:
             subtask.settled = asyncio.get_running_loop().create_future()
             await subtask.settled

@@ -21,9 +21,10 @@ class Subtask:
         inputs: serialized RawInputs of the records, in the order of `lease.ranges`.
         attempts: of those records that began before.
         estimate_ns: how long it will take, by what is known of the task or handler; None = nothing is known.
-        open: indexes whose outcome is not durable yet.
+        open: indexes whose outcome is not durable yet and which were not trimmed. `lease.ranges` stays as it was cut:
+            places in `inputs`, and what a worker counts, are counted in it.
         granted: done once the store has said whether the lease is held.
-        commits: flushes that are being written.
+        commits: flushes and trims that are being written.
         settled: done when `commits` has become 0, if somebody waits for that.
     """
 
@@ -90,6 +91,10 @@ class Reports(Protocol):
         """The subtask came back untouched."""
         ...
 
+    def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
+        """The worker gave back these records of the subtask: none of them has begun or will. Comes before its end."""
+        ...
+
     def lost(self, subtask: Subtask, loss: Loss) -> None:
         """The worker is gone and everything it started is reaped (or `loss.unreaped`)."""
         ...
@@ -138,8 +143,8 @@ class Executor(Protocol):
     def withdraw(self, subtask: Subtask, *, kill: bool) -> None:
         """Take the subtask back: `returned` if it is untouched.
 
-        Else, with `kill`, its worker is killed and `lost` follows (KILLED); without, it goes on as if nothing was said.
-        A subtask that the executor does not have (any more) is ignored.
+        Else, with `kill`, its worker is killed and `lost` follows (KILLED); without, it ends after the record at hand:
+        the others are `trimmed`, or open when it ends. A subtask that the executor does not have (any more) is ignored.
         """
         ...
 

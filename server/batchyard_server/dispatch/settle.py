@@ -68,6 +68,22 @@ class Settler:
         subtask.open = rg.subtract(subtask.open, rg.normalize(flush.ranges))
         return True
 
+    async def shrink(self, subtask: Subtask, ranges: rg.Ranges) -> bool:
+        """Take records that have not begun off the lease and `subtask.open`. False if the lease does not hold them.
+
+        As `store_outcomes` it may have to wait for a grant that is tried again.
+        """
+        grant_was_known = subtask.granted.done()
+        try:
+            await self._until_taken("dispatch.before_release", lambda: self._store.shrink(subtask.lease, ranges))
+        except StaleLease as error:
+            if not grant_was_known and await subtask.granted:
+                return await self.shrink(subtask, ranges)
+            log.info("a trim was refused: %s", error)
+            return False
+        subtask.open = rg.subtract(subtask.open, ranges)
+        return True
+
     async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int]) -> None:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(

@@ -139,6 +139,7 @@ class LocalExecutor:
         """Runs only while a slot has something to look at: an idle server does not wake up."""
         self._ticking = None
         now_ns = self._clock.monotonic_ns()
+        spare = any(slot.is_spare for slot in self._slots)
         for slot in self._slots:
-            if slot.tick(now_ns):
+            if slot.tick(now_ns, spare=spare):
                 self._tick_soon()

@@ -65,7 +65,7 @@ def ack(flush: int) -> bytes:
 
 
 def drop(number: int) -> bytes:
-    """Take a subtask back if it is untouched."""
+    """Take a subtask back if it is untouched, else what has not begun of it."""
     return frame(worker_pb2.ToWorker(drop=worker_pb2.Drop(lease=number)))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from batchyard_server.dispatch.protocols import Cause, Loss, Reports, Subtask
-from batchyard_server.execution import messages
+from batchyard_server.dispatch.protocols import Cause, Reports, Subtask
+from batchyard_server.execution import losses, messages
 from batchyard_server.execution.cell import Progress
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.worker import Callbacks, Exit, Worker
@@ -92,6 +92,7 @@ class LocalSlot:
         self._cause = Cause.CRASH
         self._timed_out: Progress | None = None
         self._stalled = False
+        self._trimming = 0  # number of the subtask whose rest was asked back while its record ran
 
     # -- what the executor decides by -----------------------------------------------------------------------------
 
@@ -114,6 +115,11 @@ class LocalSlot:
     def is_inspected(self) -> bool:
         """Whether its worker has been idle long enough to be looked at for strays."""
         return self._inspected_ns >= self.idle_since_ns
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it would take records that another slot gives back."""
+        return self.load == 0 and self.phase in (Phase.EMPTY, Phase.STARTING, Phase.READY)
 
     def has_room(self, estimate_ns: int | None) -> bool:
         """Whether one more subtask may be sent: always to an idle worker, else only work known to be short."""
@@ -232,8 +238,8 @@ class LocalSlot:
 
     # -- the clock ------------------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int) -> bool:
-        """Look at the clock; whether it has to be looked at again soon."""
+    def tick(self, now_ns: int, *, spare: bool) -> bool:
+        """Look at the clock; whether it has to be looked at again soon. `spare`: another slot has nothing to do."""
         if self.phase is Phase.STARTING:
             if now_ns - self.since_ns > LOAD_NS:
                 self._handlers.failed(self.handler, f"it was not loaded within {LOAD_NS // 10**9} s")
@@ -242,7 +248,7 @@ class LocalSlot:
         if self.phase is not Phase.READY:
             return False
         if self._in_flight:
-            self._tick_running(now_ns)
+            self._tick_running(now_ns, spare)
         elif not self._reserved:
             if not self.is_inspected and now_ns - self.idle_since_ns >= STRAYS_NS:
                 self._inspect()
@@ -250,8 +256,11 @@ class LocalSlot:
             return not self.is_inspected
         return True
 
-    def _tick_running(self, now_ns: int) -> None:
-        """Kill a record that passed its time, take back what waits behind a slow one."""
+    def _tick_running(self, now_ns: int, spare: bool) -> None:
+        """Kill a record that passed its time, take back what waits behind a slow one.
+
+        Of its own subtask only if another slot can take it: the budget ends that one after this record anyway.
+        """
         assert self._worker is not None
         progress = self._worker.progress()
         subtask = self._in_flight.get(progress.number)
@@ -267,6 +276,9 @@ class LocalSlot:
                 for number in self._in_flight:
                     if number != progress.number:
                         self._ask_back(number, 0)
+                if spare and subtask.count - progress.finished > 1 and self._trimming != progress.number:
+                    self._trimming = progress.number
+                    self._ask_back(progress.number, 0)
         if any(kill_ns and now_ns > kill_ns for kill_ns in self._asked_back.values()):
             self.kill(Cause.KILLED)
 
@@ -284,7 +296,7 @@ class LocalSlot:
         if kind == "outcomes":
             self._on_outcomes(message.outcomes)
         elif kind == "dropped":
-            self._on_dropped(message.dropped.lease, message.dropped.untouched)
+            self._on_dropped(message.dropped)
         elif kind == "loaded":
             self._on_loaded(message.loaded.error)
 
@@ -331,13 +343,20 @@ class LocalSlot:
         if self._acked != before:
             worker.send(messages.ack(self._acked))
 
-    def _on_dropped(self, number: int, untouched: bool) -> None:
+    def _on_dropped(self, dropped: worker_pb2.Dropped) -> None:
+        number = dropped.lease
         kill = self._asked_back.pop(number, 0)
-        if number in self._in_flight:
-            if untouched:
-                self._return(number)
-            elif kill:
-                self.kill(Cause.KILLED)
+        subtask = self._in_flight.get(number)
+        if subtask is None:
+            return
+        if dropped.untouched:
+            self._return(number)
+        elif kill:
+            self.kill(Cause.KILLED)
+        elif dropped.from_ordinal:
+            rest = rg.take(subtask.lease.ranges, dropped.from_ordinal)[1]
+            if rest:
+                self._reports.trimmed(subtask, rest)
 
     def _on_closed(self) -> None:
         """The worker has ended by itself; what it started is being killed."""
@@ -355,7 +374,10 @@ class LocalSlot:
         self.handler = ""
         for number in list(self._in_flight):
             subtask = self._forget(number)
-            self._reports.lost(subtask, self._loss(end, number, subtask))
+            loss = losses.of(
+                end, number, subtask.lease.ranges, cause=self._cause, timed_out=self._timed_out, clock=self._clock
+            )
+            self._reports.lost(subtask, loss)
         self._gone()
         self._reports.capacity()
 
@@ -367,23 +389,3 @@ class LocalSlot:
             self._handlers.failed(self.handler, f"its worker ended by {end.exit} before its first record")
         else:
             log.warning("%s: the worker of %s ended by %s", self.name, self.handler, end.exit)
-
-    def _loss(self, end: Exit, number: int, subtask: Subtask) -> Loss:
-        cause, index, begun_to = self._cause, None, 0
-        if number == end.progress.number:
-            index, begun_to = end.progress.begun(subtask.lease.ranges)
-            slow = self._timed_out
-            if slow is not None and (slow.number, slow.index) != (number, index):
-                cause = Cause.KILLED  # the record that was too slow ended while it was being killed
-            if cause is Cause.CRASH and index is None and begun_to:
-                index = rg.take(subtask.lease.ranges, begun_to)[0][-1][1] - 1  # it may kill after its return, too
-        now_us, ran_ns = self._clock.now_us(), self._clock.monotonic_ns() - end.progress.start_ns
-        return Loss(
-            cause=cause,
-            index=index,
-            begun_to=begun_to,
-            started_us=now_us - max(ran_ns, 0) // 1000,
-            ended_us=now_us,
-            exit=end.exit,
-            unreaped=end.unreaped,
-        )

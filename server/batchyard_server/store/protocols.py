@@ -218,6 +218,14 @@ class LeaseStore(Protocol):
         """
         ...
 
+    async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
+        """Take indexes that have not begun out of the lease: they are pending again; return the task after it.
+
+        The other open indexes stay as they are. A lease without open indexes is gone; its task stays CANCELLING, if it
+        is. Raises StaleLease, changing nothing, if the lease does not hold every index.
+        """
+        ...
+
     async def recover(self) -> list[LiveTask]:
         """At start, before anything else: end all leases of an earlier process, finish CANCELLING tasks as CANCELLED.
 

@@ -98,12 +98,14 @@ class Loaded(_message.Message):
     def __init__(self, error: _Optional[str] = ...) -> None: ...
 
 class Dropped(_message.Message):
-    __slots__ = ("lease", "untouched")
+    __slots__ = ("lease", "untouched", "from_ordinal")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     UNTOUCHED_FIELD_NUMBER: _ClassVar[int]
+    FROM_ORDINAL_FIELD_NUMBER: _ClassVar[int]
     lease: int
     untouched: bool
-    def __init__(self, lease: _Optional[int] = ..., untouched: bool = ...) -> None: ...
+    from_ordinal: int
+    def __init__(self, lease: _Optional[int] = ..., untouched: bool = ..., from_ordinal: _Optional[int] = ...) -> None: ...
 
 class Outcomes(_message.Message):
     __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures")

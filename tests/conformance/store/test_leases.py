@@ -234,6 +234,81 @@ async def test_a_released_lease_gives_its_open_records_back(store: Store) -> Non
     assert await store.release(Lease(task_key=999, generation=1, ranges=[], worker="w", epoch=1), {}) is None
 
 
+async def test_a_lease_gives_some_of_its_records_back(driver: Driver) -> None:
+    store = await driver.open()
+    task = await made(store, 10)
+    lease = await make.lease(store, task, (0, 3), (5, 9))
+    await store.record_outcomes(lease, flush(task.name, ok=[0]))
+    shrunk = await store.shrink(lease, [(2, 3), (6, 9)])
+    assert (shrunk.state, shrunk.live_subtasks, shrunk.subtasks, shrunk.succeeded) == (TaskState.RUNNING, 1, 1, 1)
+    for given_back in ([2], [1, 2], [8]):
+        with pytest.raises(StaleLease):
+            await store.record_outcomes(lease, flush(task.name, ok=given_back))
+    other = a_lease(task, (2, 3), (6, 9))
+    await store.grant(other)
+    await store.record_outcomes(other, flush(task.name, ok=[2, 6, 7, 8]))
+    with pytest.raises(StaleLease):
+        await store.grant(a_lease(task, (5, 6)))
+    counted = await store.record_outcomes(lease, flush(task.name, ok=[1, 5]))
+    assert (counted.succeeded, counted.live_subtasks) == (7, 0)
+    store = await driver.reopen()
+    live = await store.recover()
+    assert [each.pending for each in live] == [[(3, 5), (9, 10)]]
+
+
+@pytest.mark.parametrize("ranges", [[(0, 1)], [(3, 5)], [(1, 2), (6, 7)], [(0, 10)]], ids=str)
+async def test_a_lease_gives_back_only_what_it_holds(store: Store, ranges: list[tuple[int, int]]) -> None:
+    task = await made(store, 10)
+    lease = await make.lease(store, task, (0, 4))
+    await make.lease(store, task, (4, 7))
+    await store.record_outcomes(lease, flush(task.name, ok=[0]))
+    with pytest.raises(StaleLease):
+        await store.shrink(lease, ranges)
+    assert (await store.record_outcomes(lease, flush(task.name, ok=[1, 2, 3]))).succeeded == 4
+    with pytest.raises(StaleLease):
+        await store.shrink(lease, [(1, 2)])
+
+
+async def test_a_lease_that_gives_back_everything_is_gone(store: Store) -> None:
+    task = await made(store, 10)
+    lease = await make.lease(store, task, (0, 5))
+    assert await store.shrink(lease, []) == await store.get_task(task.name)
+    shrunk = await store.shrink(lease, [(0, 5)])
+    assert (shrunk.state, shrunk.live_subtasks) == (TaskState.RUNNING, 0)
+    assert await store.get_task(task.name) == shrunk
+    for again in ([(0, 5)], [(4, 5)], []):
+        with pytest.raises(StaleLease):
+            await store.shrink(lease, again)
+    assert await store.release(lease, {3: Attempts(begun=1, lost=0)}) == shrunk
+    await store.grant(a_lease(task, (0, 10)))
+
+
+async def test_only_a_lease_that_was_granted_shrinks(store: Store) -> None:
+    task = await made(store, 10)
+    never_granted = a_lease(task, (0, 5))
+    with pytest.raises(StaleLease):
+        await store.shrink(never_granted, [(0, 1)])
+    with pytest.raises(StaleLease):
+        await store.shrink(Lease(task_key=999, generation=1, ranges=[(0, 1)], worker="w", epoch=1), [(0, 1)])
+    lease = a_lease(task, (0, 5))
+    granted, shrunk, regranted = await asyncio.gather(
+        store.grant(lease), store.shrink(lease, [(1, 5)]), store.grant(a_lease(task, (1, 5)))
+    )
+    assert (granted.live_subtasks, shrunk.live_subtasks, regranted.live_subtasks) == (1, 1, 2)
+
+
+async def test_a_lease_shrinks_in_a_cancelled_task(store: Store) -> None:
+    task = await made(store, 10)
+    lease = await make.lease(store, task, (0, 5))
+    await store.update_task(task.name, make.cancel, None)
+    await store.shrink(lease, [(1, 5)])
+    shrunk = await store.shrink(lease, [(0, 1)])
+    assert (shrunk.state, shrunk.live_subtasks) == (TaskState.CANCELLING, 0)
+    done = await store.release(lease, {})
+    assert done is not None
+    assert (done.state, done.cancelled) == (TaskState.CANCELLED, 10)
+
+
 async def test_a_cancelled_task_keeps_what_arrives_under_a_live_lease(store: Store) -> None:
     task = await made(store, 10)
     first, second = await make.lease(store, task, (0, 5)), await make.lease(store, task, (5, 10))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,23 @@ class Walk:
             self.old.append(lease)
             self.model.final = self.model.cancelling and not self.model.held
 
+    async def shrink(self) -> None:
+        """Some records of a live lease are given back, or some that it does not hold, which is refused."""
+        if not self.model.held:
+            return
+        lease, open_ = self.chance.choice(self.model.held)
+        given = self.some(open_)
+        wrong = set(range(TOTAL)) - open_
+        if wrong and self.chance.random() < 0.3:
+            with pytest.raises(StaleLease):
+                await self.store.shrink(lease, rg.from_indexes([*given, *self.some(wrong)]))
+            return
+        await self.store.shrink(lease, rg.from_indexes(given))
+        open_ -= set(given)
+        if not open_:
+            self.old.append(lease)
+            self.model.held.remove((lease, open_))
+
     async def cancel(self) -> None:
         """The task is stopped, rarely."""
         if self.chance.random() < 0.9:
@@ -173,7 +191,12 @@ async def test_a_store_does_what_its_model_does(driver: Driver, seed: int, steps
     store = await driver.reopen()
     task = await store.create_task(make.new_task(f"t{seed}-{next(_numbers)}", TOTAL), None)
     walk = Walk(driver, store, task, chance)
-    kinds = [walk.grant] * 6 + [walk.record] * 8 + [walk.record_wrongly] * 2 + [walk.release, walk.cancel, walk.merge]
+    kinds = (
+        [walk.grant] * 6
+        + [walk.record] * 8
+        + [walk.record_wrongly] * 2
+        + [walk.release, walk.shrink, walk.cancel, walk.merge]
+    )
     for number in range(steps):
         await chance.choice(kinds)()
         if restarts and chance.random() < 0.05:

@@ -98,6 +98,16 @@ class Play:
             self.cancelled.add(key)
             self.store.cancel(key)
 
+    def take_back(self) -> None:
+        """What has not begun of some subtask is asked back, as when its record is slow or the server drains."""
+        found = [subtask for subtask, _ in self.stage.executor.running()]
+        if found:
+            longest = max(found, key=lambda each: each.count)
+            self.stage.executor.withdraw(self.random.choice((longest, *found)), kill=False)
+            if self.random.random() < 0.8:
+                for worker in self.workers:
+                    worker.read()
+
     def commit(self) -> None:
         self.store.commit(self.random.randint(1, 5))
 
@@ -177,8 +187,9 @@ class Play:
         self.stage.assemble()
 
     async def play(self, actions: int) -> None:
-        choices = [self.create] * 2 + [self.cancel, self.fail] + [self.advance] * 2 + [self.commit] * 6
-        choices += [self.work] * 20 + [self.store.read] * 2
+        choices = [self.create] * 2 + [self.cancel, self.fail] + [self.commit] * 6
+        choices += [self.advance] * self.random.choice((0, 2, 2))  # 0: records are short, subtasks are large
+        choices += [self.work] * 20 + [self.store.read] * 2 + [self.take_back] * self.random.choice((0, 2, 8))
         self.store.slow_reads = self.random.random() < 0.5
         self.create()
         for _ in range(actions):
@@ -245,3 +256,8 @@ async def play(seed: int, actions: int = 400) -> Play:
 @pytest.mark.parametrize("seed", range(60))
 async def test_every_record_ends_exactly_once(seed: int) -> None:
     await play(seed)
+
+
+async def test_trims_are_played() -> None:
+    logs = [(await play(seed)).store.log for seed in range(110, 123)]
+    assert sum(log.count("shrink: ok") for log in logs) > 10

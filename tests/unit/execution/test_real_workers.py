@@ -139,6 +139,20 @@ def test_the_strongest_level_or_the_one_that_is_wanted(monkeypatch: pytest.Monke
         choose_isolation("cgroup", "a-test")
 
 
+async def test_a_record_that_hangs_holds_nothing_back(tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "log"
+    async with yard(tmp_path, ACT, slots=2) as made:
+        await made.final(await made.create([{}] * 100))  # their pace is known: the next ones come in large subtasks
+        task = await made.create([{"log": str(log), "hang": 1}, *[{"log": str(log)}] * 40])
+        await eventually_in_loop(lambda: made.now(task).succeeded == 40, SECONDS)
+        await made.until_runs(task, 0)
+        assert sorted(noted(log)) == [(index, 1) for index in range(41)]
+        assert len({pid for _, _, pid in (line.split() for line in log.read_text().splitlines())}) == 2
+        await made.store.update_task(task.name, tasks.cancel, None)
+        ended = await made.final(task)
+        assert (ended.state, ended.succeeded, ended.cancelled) == (TaskState.CANCELLED, 40, 1)
+
+
 async def test_an_exit_is_a_crash(tmp_path: pathlib.Path) -> None:
     async with yard(tmp_path, ACT) as made:
         task = await made.create([{"exit": 1}])

@@ -69,6 +69,12 @@ class FakeServer:
 
     def receive(self, kind: str) -> Any:
         """The next message, which must be of this kind."""
+        message = self.next()
+        assert message.WhichOneof("kind") == kind
+        return getattr(message, kind)
+
+    def next(self) -> worker_pb2.FromWorker:
+        """The next message."""
         while len(self._buffer) < 4 or len(self._buffer) < 4 + struct.unpack(">I", self._buffer[:4])[0]:
             data = self._sock.recv(1 << 20)
             if not data:
@@ -77,8 +83,7 @@ class FakeServer:
         size = 4 + struct.unpack(">I", self._buffer[:4])[0]
         message = worker_pb2.FromWorker.FromString(self._buffer[4:size])
         self._buffer = self._buffer[size:]
-        assert message.WhichOneof("kind") == kind
-        return getattr(message, kind)
+        return message
 
     def says_nothing(self, seconds: float) -> bool:
         """Whether no message comes within this time."""

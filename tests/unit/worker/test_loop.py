@@ -10,7 +10,6 @@ from typing import Any
 
 from batchyard_worker import loop, outbox
 from batchyard_worker.v1 import worker_pb2
-from tests.support import zoo
 from tests.unit.worker.fake_server import TASK, FakeServer, page
 
 Start = Callable[..., FakeServer]
@@ -226,33 +225,3 @@ def test_a_record_longer_than_the_budget_runs(start: Start) -> None:
     server = start("sleep_millis")
     server.run(1, [30, 30], budget_millis=1)
     assert len(server.outcomes(1)) == 1
-
-
-# ----------------------------------------------------------------------------------------------------------- drop
-
-
-def test_drop_of_what_waits_behind_a_running_record(start: Start, tmp_path: pathlib.Path) -> None:
-    server, gate = start("wait_for"), tmp_path / "gate"
-    server.run(1, [str(gate)])
-    server.run(2, ["", ""], first=10)
-    server.run(3, [""], first=20)
-    zoo.until(lambda: server.cell().index == 0)
-    server.drop(2)
-    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=True)
-    server.drop(1)
-    assert server.receive("dropped") == worker_pb2.Dropped(lease=1, untouched=False)
-    server.drop(2)
-    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=False)
-    gate.touch()
-    assert [record.index for record in server.outcomes(1)] == [0]
-    assert [record.index for record in server.outcomes(3)] == [20]
-
-
-def test_a_drop_that_has_arrived_is_seen_before_its_subtask_begins(start: Start) -> None:
-    server = start("holds_the_interpreter")
-    server.run(1, [500])
-    zoo.until(lambda: server.cell().index == 0)
-    server.run(2, [0])
-    server.drop(2)
-    assert len(server.outcomes(1)) == 1
-    assert server.receive("dropped") == worker_pb2.Dropped(lease=2, untouched=True)

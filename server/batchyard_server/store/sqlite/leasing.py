@@ -100,6 +100,23 @@ def release(
     return changes.write(tx, held._replace(leases=live), task)
 
 
+def shrink(tx: Transaction, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
+    """See Store.shrink."""
+    held = _held(tx, lease)
+    task = held.task
+    live = leases.of_task(tx, held)
+    mine = live.get(lease.epoch)
+    taken = rg.normalize(ranges)
+    if mine is None or mine.generation != task.generation or not rg.contains_all(mine.open, taken):
+        raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {ranges}")
+    left = rg.subtract(mine.open, taken)
+    held = held._replace(leases=_shrink(live, lease.epoch, left))
+    if left:  # nobody sees a difference
+        tx.hold(task.key, held)
+        return task
+    return changes.write(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))
+
+
 def recover(tx: Transaction) -> list[LiveTask]:
     """See Store.recover."""
     tx.run("DELETE FROM lease")

@@ -242,6 +242,10 @@ class SqliteStore:
         """See Store.release."""
         return await self.writer.submit(lambda tx: leasing.release(tx, lease, begun, unreaped, ends_cancel))
 
+    async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
+        """See Store.shrink."""
+        return await self.writer.submit(lambda tx: leasing.shrink(tx, lease, ranges))
+
     async def recover(self) -> list[LiveTask]:
         """See Store.recover."""
         return await self.writer.submit(leasing.recover, direct=True)
