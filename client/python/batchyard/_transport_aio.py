@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -13,17 +14,14 @@ from batchyard._records import MessageBuilder, check_records
 from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
 sleep = asyncio.sleep
-# Seconds within which the status of a call that has ended arrives, and between two looks for it.
-_STATUS_TIMEOUT: Final = 0.1
-_STATUS_INTERVAL: Final = 0.002
-# Turns of the event loop that an event of grpc's takes to reach its call.
-_TURNS: Final = 3
+# Seconds within which the status of a call that has ended arrives.
+_STATUS_TIMEOUT: Final = 0.5
 
 
 def open_channel(
@@ -66,13 +64,12 @@ class AppendStream(Stream):
 
     def __init__(self, method: Any, timeout: float) -> None:
         super().__init__(method(timeout=timeout))
+        self._error: grpc.aio.AioRpcError | None = None
+        self._ended = asyncio.Event()
+        self._call.add_done_callback(self._note_end)
 
     async def write(self, request: AppendRecordsRequest) -> None:
         """Send one message; waits while the transport's window is full."""
-        # The caller may have kept the loop busy: let an end of the call that came meanwhile be noticed first, for a
-        # write into it would hide its status.
-        for _ in range(_TURNS):
-            await sleep(0)
         try:
             await self._call.write(request)
         except asyncio.InvalidStateError:  # the call has ended already
@@ -82,21 +79,36 @@ class AppendStream(Stream):
                 raise
             await self._raise_status()
 
-    async def _raise_status(self) -> NoReturn:
-        """Raise the status of a call that has ended.
+    def _note_end(self, call: Any) -> None:
+        """Keep the call's own status: grpc.aio makes up another one for a failed write, before or after it."""
+        details = _at_once(call.details())
+        if details == CUT_WHILE_WRITING or self._ended.is_set():
+            return
+        code = _at_once(call.code())
+        if code is not grpc.StatusCode.OK:
+            trailing = _at_once(call.trailing_metadata()) or grpc.aio.Metadata()
+            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+        self._ended.set()
 
-        After a failed write grpc.aio makes one up and replaces it by the call's own as soon as that arrives.
-        """
-        replaced_by = asyncio.get_running_loop().time() + _STATUS_TIMEOUT
-        while await self._call.details() == CUT_WHILE_WRITING and asyncio.get_running_loop().time() < replaced_by:
-            await sleep(_STATUS_INTERVAL)
-        while await self.read() is not None:
-            pass
-        raise StreamEnded
+    async def _raise_status(self) -> NoReturn:
+        """Raise the status of a call that has ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), _STATUS_TIMEOUT)
+        raise self._error or StreamEnded()
 
     async def done_writing(self) -> None:
         """Tell the server that nothing more comes."""
         await self._call.done_writing()
+
+
+def _at_once(status: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine that need not wait returns: a part of the status of a call that has ended."""
+    try:
+        status.send(None)
+    except StopIteration as stop:
+        return stop.value
+    status.close()
+    return None
 
 
 class Source:
