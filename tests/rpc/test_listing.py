@@ -89,7 +89,9 @@ async def test_operations_by_page_newest_first(tmp_path: pathlib.Path) -> None:
             clock.advance(0.01)
         for size in (1, 10, 56, 57, 58, 0):
             found: list[str] = []
-            request = lro.ListOperationsRequest(name=PROJECT, page_size=size, return_partial_success=True)
+            request = lro.ListOperationsRequest(name=PROJECT, page_size=size)
+            if "return_partial_success" in request.DESCRIPTOR.fields_by_name:  # from googleapis-common-protos 1.76 on
+                request.return_partial_success = True
             while True:
                 page = await server.operations.ListOperations(request)
                 found += [each.name for each in page.operations]
