@@ -71,7 +71,8 @@ def test_counts_while_it_runs(tmp_path: pathlib.Path, seconds: float) -> None:
             return status.done
 
         eventually(is_done, SECONDS)
-        assert max(each.running for each in seen) > 0
+        if seconds:  # else it may be over between two looks
+            assert max(each.running for each in seen) > 0
         assert live.counts(name) == RecordCounts(total=3000, succeeded=3000)
         done = [index for index, _, _ in live.ended()]
         assert sorted(done) == list(range(3000))
