@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from google.protobuf import any_pb2, timestamp_pb2
-from google.rpc import error_details_pb2, status_pb2
-
 from batchyard.v1 import record_pb2
+from batchyard_server.codec import parts
 from batchyard_server.codec.v1 import shadow_pb2
-from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.task import Flush, Task
-
-
-def status(code: Code, reason: Reason, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
-    """A google.rpc.Status with its ErrorInfo (AIP-193)."""
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=dict(metadata)))
-    return status_pb2.Status(code=int(code), message=message, details=[detail])
-
-
-def timestamp(microseconds: int) -> timestamp_pb2.Timestamp:
-    """Microseconds since 1970 UTC as a Timestamp."""
-    seconds, micros = divmod(microseconds, 1_000_000)
-    return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
 
 
 def failed_record(
@@ -42,7 +27,7 @@ def failed_record(
 ) -> Flush:
     """The FAILED outcome of one record, which is the `position`-th in `inputs` (serialized RawInputs)."""
     raw = shadow_pb2.RawInputs.FromString(inputs).records[position]
-    error = status(code, reason, message, metadata)
+    error = parts.status(code, reason, message, metadata)
     record = record_pb2.RecordInfo(
         name=f"{task.name}/records/{index}",
         index=index,
@@ -51,8 +36,8 @@ def failed_record(
         error=error,
         attempt=attempt,
         generation=task.generation,
-        start_time=timestamp(start_us),
-        end_time=timestamp(end_us),
+        start_time=parts.timestamp(start_us),
+        end_time=parts.timestamp(end_us),
     )
     return Flush(
         ranges=[(index, index + 1)],

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import zstandard
 
 from batchyard.v1 import record_pb2
+from batchyard_server.codec.parts import varint
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model import limits
 from batchyard_server.model.names import TaskName
@@ -96,7 +97,7 @@ def with_input(record: bytes, record_input: bytes) -> bytes:
     raw = shadow_pb2.RawInput.FromString(record_input)
     if not raw.HasField("payload"):
         return record
-    return record + _INPUT_TAG + _varint(len(raw.payload)) + raw.payload
+    return record + _INPUT_TAG + varint(len(raw.payload)) + raw.payload
 
 
 class Placeholders:
@@ -120,12 +121,3 @@ class Placeholders:
             state=state.value,  # pyright: ignore[reportArgumentType] - the enums have the same numbers
             generation=self._generation,
         ).SerializeToString()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -12,11 +12,12 @@ from google.longrunning import operations_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 
 from batchyard.v1 import batch_task_pb2
+from batchyard_server.codec import parts
 from batchyard_server.model import limits, names
-from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import WaitingReason
 from batchyard_server.model.task import Operation, Task
@@ -60,7 +61,7 @@ def fixed_info(
         message.constraints.record_timeout.CopyFrom(_duration(record_timeout_us))
     # Deterministic: labels are a map, and equal tasks should be equal bytes.
     fixed = message.SerializeToString(deterministic=True)
-    return fixed + b"\x2a" + _varint(len(parameters)) + parameters if parameters else fixed
+    return fixed + b"\x2a" + parts.varint(len(parameters)) + parameters if parameters else fixed
 
 
 def info(task: Task) -> bytes:
@@ -100,8 +101,8 @@ def live_overlay(task: Task, running: int, waiting: WaitingReason) -> bytes:
     out = b""
     if running:
         counts = _explicit_counts(task, running)
-        out = _COUNTS_TAG + _varint(len(counts)) + counts
-    return out + _WAITING_TAG + _varint(waiting) if waiting else out
+        out = _COUNTS_TAG + parts.varint(len(counts)) + counts
+    return out + _WAITING_TAG + parts.varint(waiting) if waiting else out
 
 
 def metadata(task: Task, *, create_us: int | None = None, failures: Failures = (), running: int = 0) -> bytes:
@@ -159,7 +160,7 @@ def all_failed_error(task: Task, failures: Failures) -> bytes:
     """
     if task.total == 1 and failures:
         return failures[0][1]
-    status = _status(
+    status = parts.status(
         Code.ABORTED,
         Reason.ALL_RECORDS_FAILED,
         f"all {task.total} records failed",
@@ -193,26 +194,15 @@ def _without_details(error: bytes, size: int) -> bytes:
 def cancelled_error(reason: str = "") -> bytes:
     """Serialized Status of a cancelled task: CANCELLED / TASK_CANCELLED; `reason` is the caller's own text."""
     message = f"the batch task was cancelled: {reason}" if reason else "the batch task was cancelled"
-    return _status(Code.CANCELLED, Reason.TASK_CANCELLED, message, {}).SerializeToString()
+    return parts.status(Code.CANCELLED, Reason.TASK_CANCELLED, message, {}).SerializeToString()
 
 
 def add_unreaped(error: bytes, process_ids: Sequence[int]) -> bytes:
     """`error` (serialized Status) with a PROCESS_NOT_REAPED detail for these processes."""
     status = status_pb2.Status.FromString(error)
     pids = ",".join(map(str, process_ids))
-    _add_info(status, Reason.PROCESS_NOT_REAPED, {"process_ids": pids})
+    parts.add_reason(status, Reason.PROCESS_NOT_REAPED, {"process_ids": pids})
     return status.SerializeToString()
-
-
-def _status(code: Code, reason: Reason, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
-    status = status_pb2.Status(code=code, message=message)
-    _add_info(status, reason, metadata)
-    return status
-
-
-def _add_info(status: status_pb2.Status, reason: Reason, metadata: Mapping[str, str]) -> None:
-    detail = error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata)
-    status.details.add(type_url=TYPE_URL + detail.DESCRIPTOR.full_name, value=detail.SerializeToString())
 
 
 def _failed_requests(failures: Failures, failed: int) -> bytes:
@@ -240,20 +230,11 @@ def _explicit_counts(task: Task, running: int) -> bytes:
     running = min(running, task.total - task.ended)
     pending = task.total - task.ended - running
     values = (task.total, pending, running, task.succeeded, task.failed, task.cancelled)
-    return b"".join(bytes((number << 3,)) + _varint(value) for number, value in enumerate(values, start=1))
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"".join(bytes((number << 3,)) + parts.varint(value) for number, value in enumerate(values, start=1))
 
 
 def _time(us: int) -> Timestamp | None:
-    return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000) if us else None
+    return parts.timestamp(us) if us else None
 
 
 def _duration(us: int) -> Duration:
