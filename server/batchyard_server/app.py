@@ -30,6 +30,7 @@ from batchyard_server.rpc.server import RpcServer
 from batchyard_server.store.errors import StoreError
 from batchyard_server.store.protocols import LiveTask, Store
 from batchyard_server.store.sqlite import open_sqlite
+from batchyard_worker import memory
 
 OK, CANNOT_START, INTERRUPTED = 0, 1, 130
 GRACE_SECONDS = 2.0  # for calls that are still open when everything else has ended
@@ -160,6 +161,7 @@ class App:
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. A second signal ends the process at once."""
+    memory.keep()
     return uvloop.run(_serve(App(config)))
 
 

@@ -11,7 +11,7 @@ import socket
 import sys
 import traceback
 
-from batchyard_worker import command_kind, frames, loop, python_kind
+from batchyard_worker import command_kind, frames, loop, memory, python_kind
 from batchyard_worker.v1 import worker_pb2
 
 _KINDS = {"python": python_kind.PythonHandler.load, "command": command_kind.CommandHandler}
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cell-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     log_fd = _detach()
+    memory.keep()
     code = 70
     try:
         sock = socket.socket(fileno=options.socket_fd)

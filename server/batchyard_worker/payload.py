@@ -185,7 +185,7 @@ else:
             text = _orjson_dumps(value, None, _STRICT)
         except TypeError:
             return dumps_exact(value)
-        return dumps_exact(value) if b"null" in text else text
+        return text if text.rfind(b"null") < 0 else dumps_exact(value)  # `in` takes twice as long
 
 
 def from_python(value: Any, max_bytes: int) -> bytes:

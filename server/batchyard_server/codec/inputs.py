@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from batchyard.v1 import batch_task_service_pb2 as service
@@ -17,6 +18,9 @@ from batchyard_server.model.errors import InvalidArgument, Reason
 
 if TYPE_CHECKING:
     from batchyard.v1.record_pb2 import RecordInput
+
+
+_RECORD_ID = attrgetter("record_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
 
 def _check(raws: Iterable[bytes], records: Iterable[RecordInput]) -> Inputs:
     kept = list(raws)
-    record_ids = [record.record_id for record in records]
+    record_ids = list(map(_RECORD_ID, records))
     ids = (
         [(record_id, position) for position, record_id in enumerate(record_ids) if record_id] if any(record_ids) else []
     )

@@ -179,7 +179,7 @@ def stream_tasks(raw: bytes) -> ListPage:
     request = parse(service.StreamBatchTasksRequest, raw)
     return ListPage(
         project=names.parse_project(request.parent),
-        size=_page_size(request.page_size, limits.DEFAULT_STREAM_PAGE_SIZE),
+        size=_page_size(request.page_size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE),
         token=request.resume_token,
         token_field="resume_token",  # noqa: S106 - the name of a field
     )
@@ -204,7 +204,7 @@ def list_records(raw: bytes) -> ListRecords:
     request = parse(service.ListRecordsRequest, raw)
     return ListRecords(
         name=names.parse_task(request.parent, "parent"),
-        size=_page_size(request.page_size, limits.DEFAULT_PAGE_SIZE),
+        size=_page_size(request.page_size),
         token=request.page_token,
         token_field="page_token",  # noqa: S106
         order=_order(request.order),
@@ -217,7 +217,7 @@ def stream_records(raw: bytes) -> ListRecords:
     request = parse(service.StreamRecordsRequest, raw)
     return ListRecords(
         name=names.parse_task(request.parent, "parent"),
-        size=_page_size(request.page_size, limits.DEFAULT_STREAM_PAGE_SIZE),
+        size=_page_size(request.page_size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE),
         token=request.resume_token,
         token_field="resume_token",  # noqa: S106
         order=_order(request.order),
@@ -252,16 +252,16 @@ def wait_operation(raw: bytes) -> WaitOperation:
 def _list_page(parent: str, parent_field: str, size: int, token: str) -> ListPage:
     return ListPage(
         project=names.parse_project(parent, parent_field),
-        size=_page_size(size, limits.DEFAULT_PAGE_SIZE),
+        size=_page_size(size),
         token=token,
         token_field="page_token",  # noqa: S106
     )
 
 
-def _page_size(size: int, default: int) -> int:
+def _page_size(size: int, default: int = limits.DEFAULT_PAGE_SIZE, limit: limits.Limit = limits.PAGE_SIZE) -> int:
     if size < 0:
-        raise InvalidArgument(limits.PAGE_SIZE.field, "must not be negative")
-    return min(size or default, limits.PAGE_SIZE.maximum)
+        raise InvalidArgument(limit.field, "must not be negative")
+    return min(size or default, limit.maximum)
 
 
 def _order(value: int) -> Order:

@@ -52,6 +52,11 @@ def cut_inputs(records: Iterable[bytes], first: int) -> list[InputSegment]:
     A segment holds at most limits.SEGMENT_RECORDS and limits.SEGMENT_BYTES, but never less than one record.
     """
     segments: list[InputSegment] = []
+    records = list(records)
+    if 0 < len(records) <= limits.SEGMENT_RECORDS:
+        blob = join_inputs(records)
+        if len(blob) <= limits.SEGMENT_BYTES:
+            return [InputSegment(first=first, count=len(records), blob=blob)]
     batch: list[bytes] = []
     size = 0
     for record in records:

@@ -195,7 +195,7 @@ class Dispatcher:
         if slot is None:
             return False
         slot.reserve(estimate)
-        queue.cutting += 1
+        queue.cutting = True
         self._spawn(self._give(queue, slot, queue.take(size), estimate))
         self._ready.rotate(handler)
         return True
@@ -203,7 +203,7 @@ class Dispatcher:
     async def _give(self, queue: TaskQueue, slot: Slot, wanted: rg.Ranges, estimate: int | None) -> None:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
         taken, inputs = await self._read(queue, wanted)
-        queue.cutting -= 1
+        queue.cutting = False
         if not taken or self._draining or not self._runs(queue):
             slot.unreserve(estimate)
             self._requeue(queue, wanted)
@@ -224,7 +224,9 @@ class Dispatcher:
         self._spawn(self._grant(queue, subtask))
         slot.run(subtask)
         if taken != wanted:
-            self._requeue(queue, rg.subtract(wanted, taken))
+            queue.give_back(rg.subtract(wanted, taken))
+        if queue.pending_count:
+            self._ready.add(queue)
             self.pump()
 
     async def _read(self, queue: TaskQueue, wanted: rg.Ranges) -> tuple[rg.Ranges, bytes]:

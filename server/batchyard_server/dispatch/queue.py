@@ -17,7 +17,8 @@ class TaskQueue:
     Attributes:
         pending: indexes that wait, ascending. With those of `subtasks` and of the ones being cut they are all that
             have no outcome.
-        cutting: subtasks that are being prepared and are not in `subtasks` yet.
+        cutting: a subtask is being prepared and is not in `subtasks` yet. Only one at a time: where it ends depends
+            on what is stored together, and the next one that begins there need not take a segment apart.
         resting: nothing is cut for a while, since its inputs could not be read.
         ending: it was CANCELLING and its last worker is gone, which is being told to the store.
         in_line: kept by Ready.
@@ -43,7 +44,7 @@ class TaskQueue:
         self.attempts = attempts
         self.subtasks: set[Subtask] = set()
         self.pace = Pace()
-        self.cutting = 0
+        self.cutting = False
         self.resting = False
         self.ending = False
         self.in_line = False
@@ -56,7 +57,7 @@ class TaskQueue:
     @property
     def is_ready(self) -> bool:
         """Whether a subtask can be cut now."""
-        return self.pending_count > 0 and not self.resting
+        return self.pending_count > 0 and not self.resting and not self.cutting
 
     @property
     def is_idle(self) -> bool:

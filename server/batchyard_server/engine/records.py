@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from batchyard_server.codec import pages
 from batchyard_server.codec.requests import ListRecords
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import RECORD_TYPE, TASK_TYPE, RecordName, TaskName
@@ -47,17 +49,18 @@ async def stream_records(deps: Deps, asked: ListRecords) -> AsyncGenerator[bytes
     """Serialized StreamRecordsResponse messages, at least one; ends at the present. Raises as list_records."""
     task = await deps.store.get_task(asked.name)
     position = _position(deps, task, asked)
+    pages_read = read_ahead(
+        lambda at, most: deps.store.record_page(_query(deps, task, asked, at, most, whole=True)),
+        lambda page: page.next_position if page.more else None,
+        position,
+    )
     sent = False
-    while True:
-        # Each page is a read of its own: none is held open while the client takes its time.
-        page = await deps.store.record_page(_query(deps, task, asked, position, limits.STREAM_PAGE_BYTES, whole=True))
-        position = page.next_position
-        if page.count or not sent:
-            sent = True
-            token = _token(deps, task, asked, position)
-            yield pages.record_page(page.records, next_page_token="", resume_token=token)
-        if not page.more:
-            break
+    async with aclosing(pages_read):
+        async for page in pages_read:
+            if page.count or not sent:
+                sent = True
+                token = _token(deps, task, asked, page.next_position)
+                yield pages.record_page(page.records, next_page_token="", resume_token=token)
     # A task that was deleted meanwhile has no records, so its stream would have ended early and looked complete.
     if (await deps.store.get_task(asked.name)).key != task.key:
         raise NotFound(TASK_TYPE, str(asked.name))

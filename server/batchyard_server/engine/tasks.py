@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from batchyard_server.codec import pages, task_bytes
 from batchyard_server.codec.requests import ListPage
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TaskName
@@ -32,20 +34,19 @@ async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, Non
     """Serialized StreamBatchTasksResponse messages, at least one. Raises InvalidArgument (INVALID_TOKEN)."""
     after = deps.tokens.read("tasks", asked.project, asked.token, asked.token_field)
     token = asked.token or deps.tokens.make("tasks", asked.project, _BEGINNING)
+    pages_read = read_ahead(
+        lambda at, most: deps.store.list_tasks(asked.project, at, asked.size, most - limits.TASKS_TAIL_BYTES),
+        lambda page: page.last if page.more else None,
+        None if after == _BEGINNING else after,
+    )
     sent = False
-    while True:
-        # Each page is a read of its own: none is held open while the client takes its time.
-        position = None if after == _BEGINNING else after
-        most = limits.STREAM_PAGE_BYTES - limits.TASKS_TAIL_BYTES
-        page = await deps.store.list_tasks(asked.project, position, asked.size, most)
-        if page.last:
-            after = page.last
-            token = deps.tokens.make("tasks", asked.project, after)
-        if page.last or not sent:
-            sent = True
-            yield pages.task_page(await _infos(deps, page), token)
-        if not page.more:
-            return
+    async with aclosing(pages_read):
+        async for page in pages_read:
+            if page.last:
+                token = deps.tokens.make("tasks", asked.project, page.last)
+            if page.last or not sent:
+                sent = True
+                yield pages.task_page(await _infos(deps, page), token)
 
 
 # The position before the newest task: what the token of an empty stream says.

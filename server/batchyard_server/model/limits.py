@@ -37,11 +37,12 @@ REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
 PAGE_SIZE = Limit(field="page_size", maximum=1000, unit="items")  # larger values are lowered to it (AIP-158)
+STREAM_PAGE_SIZE = Limit(field="page_size", maximum=4096, unit="items")  # of one message of a stream; also the default
 
 DEFAULT_PAGE_SIZE = 100
-DEFAULT_STREAM_PAGE_SIZE = 1000
 UNARY_PAGE_BYTES = 3_670_016  # 3.5 MiB: leaves room below the 4 MiB that default clients accept
-STREAM_PAGE_BYTES = 256 * KIB  # what a stream may hold in memory for a client that stopped reading
+STREAM_PAGE_BYTES = 512 * KIB  # what a stream may hold in memory for a client that stopped reading, twice
+FIRST_STREAM_PAGE_BYTES = 128 * KIB  # each message may be twice the one before: who never reads costs little
 RECORDS_TAIL_BYTES = 128  # of a page of records: room for its tokens
 TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks
 

@@ -187,6 +187,8 @@ def _part(segment: Stored, whole: bytes, start: int, end: int, room: int, *, fir
     if start == segment.first and end == segment.end and (len(whole) <= room or (first and end == start + 1)):
         return end, whole
     records = codec.split_inputs(whole)[start - segment.first : end - segment.first]
+    if len(whole) <= room:
+        return end, codec.join_inputs(records)
     fitting = 0
     for record in records:
         room -= codec.framed(len(record))
