@@ -1,6 +1,6 @@
 """AppendRecords: one stream per task, pipelined.
 
-    messages ─▶ reader ─▶ [≤ 8 messages, ≤ 8 MiB on their way to the disk] ─▶ acknowledgements, in order
+    messages ─▶ reader ─▶ [≤ 16 messages, ≤ 8 MiB on their way to the disk] ─▶ acknowledgements, in order
 
 The reader goes on while the store commits; when the bound is reached it stops reading, which gRPC's flow control passes
 on to the client. So the server's memory does not depend on how much a client sends.
@@ -22,7 +22,7 @@ from batchyard_server.model.names import TaskName, parse_task
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import Task
 
-MOST_MESSAGES = 8
+MOST_MESSAGES = 16
 MOST_BYTES = 8 * limits.MIB
 MOST_TOGETHER_BYTES = 24 * limits.MIB  # of all streams; beyond it each still has one message on its way
 

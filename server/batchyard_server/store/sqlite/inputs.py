@@ -11,6 +11,7 @@ from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.task import InputSegment
+from batchyard_server.store.sqlite.packing import Packed
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
@@ -38,7 +39,7 @@ def ids_of(task_key: int) -> tuple[int, int]:
 
 
 def insert(
-    tx: Transaction, task_key: int, parts: Sequence[InputSegment], record_ids: Sequence[tuple[str, int]]
+    tx: Transaction, task_key: int, parts: Sequence[Packed], record_ids: Sequence[tuple[str, int]]
 ) -> None:
     """Store segments and the ids of their records.
 
@@ -53,8 +54,7 @@ def insert(
     for part in parts:
         at = bisect_left(indexes, part.first)
         ids = at < len(indexes) and indexes[at] < part.first + part.count
-        kind, blob = tx.compressor.pack(part.blob)
-        tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, kind, len(part.blob), blob))
+        tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, part.codec, part.size, part.blob))
 
 
 def _check_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]], text: str) -> None:

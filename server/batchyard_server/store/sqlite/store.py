@@ -27,6 +27,7 @@ from batchyard_server.store.sqlite import (
     sweep,
     tasks,
 )
+from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
@@ -83,6 +84,7 @@ class SqliteStore:
         self._tx = tx
         self._keys = submit.Keys(tx)
         self._readers = readers
+        self._packer = Packer()
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
         self._sweeper = sweep.Sweeper()
@@ -121,6 +123,7 @@ class SqliteStore:
         self._closed = True
         await self.writer.close()
         await self._readers.close()
+        await self._packer.close()
         await asyncio.to_thread(files.close_writer, self._tx.connection, healthy=self.writer.healthy)
         self._directory.release()
 
@@ -157,9 +160,10 @@ class SqliteStore:
         record_ids: Sequence[tuple[str, int]],
     ) -> int:
         """See Store.append_records."""
-        size = sum(len(segment.blob) for segment in segments)
+        packed = await self._packer.pack(segments)
+        size = sum(len(each.blob) for each in packed)
         return await self.writer.submit(
-            lambda tx: submit.append(tx, name, uid, first, segments, record_ids), bulk=True, size=size
+            lambda tx: submit.append(tx, name, uid, first, packed, record_ids), bulk=True, size=size
         )
 
     async def update_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> Task:

@@ -9,9 +9,10 @@ from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Reason
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.states import Event, after
-from batchyard_server.model.task import InputSegment, NewTask, RequestKey, Task
+from batchyard_server.model.task import NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Change, Decide
 from batchyard_server.store.sqlite import changes, inputs, operations, requests, tasks
+from batchyard_server.store.sqlite.packing import Packed, pack
 from batchyard_server.store.sqlite.transaction import Transaction
 
 
@@ -46,7 +47,7 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
     tasks.insert(tx, task, request.request_id if request else None)
     requests.remember(tx, request, task, made_task=True)
     operations.insert(tx, task)
-    inputs.insert(tx, task.key, new.segments, new.record_ids)
+    inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
     recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
     return task
 
@@ -65,7 +66,7 @@ def append(
     name: TaskName,
     uid: str,
     first: int,
-    segments: Sequence[InputSegment],
+    segments: Sequence[Packed],
     record_ids: Sequence[tuple[str, int]],
 ) -> int:
     """See Store.append_records."""
