@@ -9,6 +9,7 @@ from google.longrunning import operations_pb2 as lro
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.handler_pb2 import Handler
+from batchyard_server.codec import parts
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model.handler import HandlerStatus
 from batchyard_server.model.names import HandlerName
@@ -17,9 +18,25 @@ from batchyard_server.model.states import WaitingReason
 EMPTY = b""  # google.protobuf.Empty
 
 
-def task_page(infos: Sequence[bytes], token: str) -> bytes:
+def entry(info: bytes) -> bytes:
+    """A task as a list's message has it: field 1 with its serialized BatchTaskInfo."""
+    return b"\x0a" + parts.varint(len(info)) + info
+
+
+def info_of(entry: bytes) -> bytes:
+    """The BatchTaskInfo of an `entry`."""
+    size = len(entry)
+    return entry[2 if size < 2 + 128 else 3 if size < 3 + 16384 else 4 if size < 4 + 2097152 else 5 :]
+
+
+def infos(entries: bytes) -> Sequence[bytes]:
+    """The BatchTaskInfos of entries, one after the other."""
+    return shadow_pb2.RawTaskPage.FromString(entries).batch_tasks
+
+
+def task_page(entries: bytes, token: str) -> bytes:
     """ListBatchTasksResponse and StreamBatchTasksResponse: both have the token under the same number."""
-    return shadow_pb2.RawTaskPage(batch_tasks=infos, token=token).SerializeToString()
+    return entries + shadow_pb2.RawTaskPage(token=token).SerializeToString()
 
 
 def record_page(records: bytes, *, next_page_token: str, resume_token: str) -> bytes:
@@ -36,7 +53,7 @@ def only_record(records: bytes) -> bytes | None:
 
 def operation_page(operations: Sequence[bytes], token: str) -> bytes:
     """ListOperationsResponse. It has the shape of a task page: operations = 1, next_page_token = 2."""
-    return task_page(operations, token)
+    return shadow_pb2.RawTaskPage(batch_tasks=operations, token=token).SerializeToString()
 
 
 def done_operation(*, metadata: bytes, info: bytes) -> bytes:

@@ -26,6 +26,11 @@ def timestamp(us: int) -> Timestamp:
     return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000)
 
 
+def microseconds(time: Timestamp) -> int:
+    """The reverse of `timestamp`."""
+    return time.seconds * 1_000_000 + time.nanos // 1000
+
+
 def status(code: Code, reason: Reason, message: str, metadata: Mapping[str, str]) -> Status:
     """A google.rpc.Status with its ErrorInfo (AIP-193)."""
     made = Status(code=code, message=message)

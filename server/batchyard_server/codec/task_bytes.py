@@ -92,6 +92,12 @@ def name_of(info: bytes) -> TaskName:
     return names.parse_task(_INFO.FromString(info).name)
 
 
+def position_of(info: bytes) -> tuple[int, str]:
+    """(create_us, task id) of a serialized BatchTaskInfo: where a list that ends with it goes on."""
+    message = _INFO.FromString(info)
+    return parts.microseconds(message.create_time), names.parse_task(message.name).task
+
+
 def live_overlay(task: Task, running: int, waiting: WaitingReason) -> bytes:
     """What is appended to `info` while a task lives: its counts with `running`, and why it waits.
 

@@ -18,6 +18,9 @@ from batchyard_server.store.protocols import TaskPage
 
 async def get_task(deps: Deps, name: TaskName) -> bytes:
     """Serialized BatchTaskInfo. Raises NotFound."""
+    found = await deps.store.get_info(name)
+    if not found.live or not deps.live.is_live(found.key):
+        return found.info
     return show.task_info(deps, await deps.store.get_task(name))
 
 
@@ -27,7 +30,7 @@ async def list_tasks(deps: Deps, asked: ListPage) -> bytes:
     most = limits.UNARY_PAGE_BYTES - limits.TASKS_TAIL_BYTES
     page = await deps.store.list_tasks(asked.project, after, asked.size, most)
     token = deps.tokens.make("tasks", asked.project, page.last) if page.more and page.last else ""
-    return pages.task_page(await _infos(deps, page), token)
+    return pages.task_page(await _entries(deps, page), token)
 
 
 async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, None]:
@@ -46,26 +49,32 @@ async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, Non
                 token = deps.tokens.make("tasks", asked.project, page.last)
             if page.last or not sent:
                 sent = True
-                yield pages.task_page(await _infos(deps, page), token)
+                yield pages.task_page(await _entries(deps, page), token)
 
 
 # The position before the newest task: what the token of an empty stream says.
 _BEGINNING = (2**63 - 1, "")
 
 
-async def _infos(deps: Deps, page: TaskPage) -> list[bytes]:
-    """The infos, with what runs and what waits added to those that live."""
-    live = deps.live
-    infos = list(page.infos)
-    for position, key in enumerate(page.keys):
-        if not live.is_live(key):
-            continue
-        if running := len(live.running(key)):
-            try:
-                task = await deps.store.get_task(task_bytes.name_of(infos[position]))
-            except NotFound:  # deleted since; the row shows it as it was
-                continue
-            infos[position] += task_bytes.live_overlay(task, running, live.waiting(key))
-        elif waiting := live.waiting(key):
-            infos[position] += pages.waiting(waiting)
-    return infos
+async def _entries(deps: Deps, page: TaskPage) -> bytes:
+    """The entries, with what runs and what waits added to those that live."""
+    live = [(position, key) for position, key in page.live if deps.live.is_live(key)]
+    if not live:
+        return page.entries
+    infos = list(pages.infos(page.entries))
+    for position, key in live:
+        infos[position] += await _overlay(deps, key, infos[position])
+    return b"".join(map(pages.entry, infos))
+
+
+async def _overlay(deps: Deps, key: int, info: bytes) -> bytes:
+    """What is appended to a live task's info."""
+    waiting = deps.live.waiting(key)
+    running = len(deps.live.running(key))
+    if not running:
+        return pages.waiting(waiting) if waiting else b""
+    try:
+        task = await deps.store.get_task(task_bytes.name_of(info))
+    except NotFound:  # deleted since; the row shows it as it was
+        return b""
+    return task_bytes.live_overlay(task, running, waiting)

@@ -51,18 +51,29 @@ Subscriber = Callable[[Sequence[TaskEvent]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInfo:
+    """A task as it is shown: its serialized BatchTaskInfo, ready for the wire, and whether it lives."""
+
+    key: int
+    info: bytes
+    live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """Some tasks of a list, column by column: an object for each row would cost as much as reading it.
+    """Some tasks of a list.
 
     Attributes:
-        keys: of the tasks, in the order of the list.
-        infos: their serialized BatchTaskInfos, ready for the wire.
+        entries: serialized RawTaskPage without a token: the tasks' BatchTaskInfos as the list's message has them.
+        count: how many they are.
+        live: (position in the page, key) of those that are QUEUED, RUNNING or CANCELLING.
         last: (create_us, task_id) of the last one, where the next page begins; None if the page is empty.
         more: whether there are more after it at this moment.
     """
 
-    keys: Sequence[int]
-    infos: Sequence[bytes]
+    entries: bytes
+    count: int
+    live: Sequence[tuple[int, int]]
     last: tuple[int, str] | None
     more: bool
 
@@ -131,11 +142,15 @@ class TaskStore(Protocol):
         """Read one task. Raises NotFound. Cost: one indexed look-up; sees every commit that was acknowledged."""
         ...
 
+    async def get_info(self, name: TaskName) -> TaskInfo:
+        """Read one task as it is shown. Raises NotFound. Sees every commit that was acknowledged."""
+        ...
+
     async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
 
-        Stops before `max_bytes` of infos are exceeded, never before one task. Keyset: the cost does not depend on how
-        far in.
+        May stop earlier, and stops before `max_bytes` are exceeded, never before one task. Keyset: the cost does not
+        depend on how far in.
         """
         ...
 

@@ -13,12 +13,13 @@ from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import RecordPage, RecordQuery
 from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
-from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskPage
+from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
     changes,
     files,
     inputs,
     leasing,
+    listing,
     merge,
     operations,
     outcomes,
@@ -178,9 +179,13 @@ class SqliteStore:
         """See Store.get_task."""
         return self._readers.now(lambda reader: tasks.by_name(reader, name))
 
+    async def get_info(self, name: TaskName) -> TaskInfo:
+        """See Store.get_info."""
+        return self._readers.now(lambda reader: tasks.info(reader, name))
+
     async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """See Store.list_tasks."""
-        read = partial(tasks.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
+        read = partial(listing.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
         if limit <= _READ_HERE_ROWS:
             return self._readers.now(lambda reader: reader.snapshot(read))
         return await self._readers.page(read)

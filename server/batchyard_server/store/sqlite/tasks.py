@@ -1,4 +1,4 @@
-"""The task table: rows ⇄ Task, one task by name or key, the list, and the one place where a task is written."""
+"""The task table: rows ⇄ Task, one task by name or key, and the one place where a task is written."""
 
 # ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from batchyard_server.codec import task_bytes
+from batchyard_server.codec import pages, task_bytes
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TASK_TYPE, TaskName
 from batchyard_server.model.states import StopReason, TaskState
 from batchyard_server.model.task import Task
-from batchyard_server.store.protocols import Change, TaskPage
+from batchyard_server.store.protocols import Change, TaskInfo
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
 
@@ -35,18 +35,20 @@ _CONDITION = [
 _CONSTANT = ["key", "project", "task_id", "uid", "handler", "create_us", "record_timeout_us"]
 _PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION]  # columns that are fields of Task
 _NAMES = [*_PLAIN, "parameters_size", "fixed_size", "info"]
+_LIVE = (TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING)  # what a living server adds something to
 _counts = attrgetter(*_COUNTS)
 _condition = attrgetter(*_CONDITION)
 _constant = attrgetter(*_CONSTANT)
 
 COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
 BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
+INFO = "SELECT key, task_id, state IN (2, 3, 6), fixed_size, info FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
 LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL"
 _INSERT = Rows(
     0,
-    f"INSERT INTO task ({', '.join(_NAMES)}, id_fold, request_id) VALUES",
-    f"({', '.join('?' * (len(_NAMES) + 2))})",
+    f"INSERT INTO task ({', '.join(_NAMES)}, as_is, id_fold, request_id) VALUES",
+    f"({', '.join('?' * (len(_NAMES) + 3))})",
 )
 _INSERT_FIXED = Rows(1, "INSERT INTO task_fixed VALUES", "(?, ?)")
 
@@ -58,13 +60,8 @@ def _update_of(names: list[str]) -> Rows:
 
 
 UPDATE_COUNTS = _update_of(_COUNTS)
-UPDATE_ALL = _update_of([*_COUNTS, *_CONDITION])  # also the indexes that depend on the state
+UPDATE_ALL = _update_of([*_COUNTS, *_CONDITION, "as_is"])  # also the indexes that depend on the state
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
-_LISTED = "SELECT key, iif(fixed_size, info, NULL) FROM task WHERE project = ? AND id_fold IS NOT NULL "
-# Two ranges of the index, each begun at its first row: one statement with OR would read all equal times again.
-LIST_EQUAL = _LISTED + "AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
-LIST_OLDER = _LISTED + "AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
-_LATEST = 2**63 - 1
 _TASK_ID = _NAMES.index("task_id")
 
 
@@ -82,8 +79,8 @@ def deleted(source: Reader | Transaction, key: int) -> NotFound:
 def of_row(source: Reader | Transaction, row: Row) -> Task:
     """The Task in a row of COLUMNS."""
     values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
-    parameters_size, fixed_size, info = row[-3:]
-    fixed = info[:fixed_size] if fixed_size else fixed_apart(source, row[0])
+    parameters_size, fixed_size, stored = row[-3:]
+    fixed = pages.info_of(stored)[:fixed_size] if fixed_size else fixed_apart(source, row[0])
     values["state"] = TaskState(values["state"])
     values["stop_reason"] = StopReason(values["stop_reason"])
     parameters = fixed[len(fixed) - parameters_size :] if parameters_size else b""
@@ -116,33 +113,14 @@ def live(source: Reader | Transaction) -> list[Task]:
     return sorted(found, key=lambda task: (task.create_us, task.key))
 
 
-def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
-    """See Store.list_tasks."""
-    create_us, task_id = after or (_LATEST, "")
-    rows = reader.run(LIST_EQUAL, (project, create_us, task_id, limit + 1)) if after else []
-    if len(rows) <= limit:
-        rows += reader.run(LIST_OLDER, (project, create_us, limit + 1 - len(rows)))
-    more = len(rows) > limit
-    keys: Sequence[int]
-    infos: Sequence[bytes | None]
-    keys, infos = zip(*rows[:limit], strict=True) if rows else ((), ())
-    wholes: list[bytes] = []
-    size = 0
-    for key, info in zip(keys, infos, strict=True):
-        whole = info or _whole_info(reader, key)
-        size += len(whole)
-        if size > max_bytes and wholes:
-            more = True
-            break
-        wholes.append(whole)
-    keys = keys[: len(wholes)]
-    last = reader.run("SELECT create_us, task_id FROM task WHERE key = ?", (keys[-1],)) if keys else [None]
-    return TaskPage(keys=keys, infos=wholes, last=last[0], more=more)
-
-
-def _whole_info(reader: Reader, key: int) -> bytes:
-    """The info of a task that keeps its fixed part in task_fixed."""
-    return fixed_apart(reader, key) + reader.run("SELECT info FROM task WHERE key = ?", (key,))[0][0]
+def info(source: Reader | Transaction, name: TaskName) -> TaskInfo:
+    """See Store.get_info. Raises NotFound."""
+    rows = source.run(INFO, (name.project, name.task.lower()))
+    if not rows or rows[0][1] != name.task:
+        raise not_found(name)
+    key, _, lives, fixed_size, stored = rows[0]
+    whole = pages.info_of(stored) if fixed_size else fixed_apart(source, key) + stored
+    return TaskInfo(key=key, info=whole, live=bool(lives))
 
 
 def entry(tx: Transaction, key: int) -> Entry | None:
@@ -181,9 +159,10 @@ def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
     mutable = task_bytes.mutable_info(task)
     assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
     sizes = (len(task.parameters), 0 if apart else len(task.fixed))
-    info = mutable if apart else task.fixed + mutable
+    stored = mutable if apart else pages.entry(task.fixed + mutable)
+    as_is = not apart and task.state not in _LIVE
     fold = task.task_id.lower()
-    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, info, fold, request_id))
+    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, stored, as_is, fold, request_id))
     if apart:
         tx.add(_INSERT_FIXED, (task.key, task.fixed))
     tx.names[task.project, fold] = task.key
@@ -193,15 +172,17 @@ def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
 
 
 def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
-    """Write tasks, (as stored, as they are to be), now."""
+    """Write tasks, (as they are stored, as they are to be), now."""
     rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: []}
-    for stored, task in pairs:
+    for before, task in pairs:
         mutable = task_bytes.mutable_info(task)
-        info = mutable if len(task.fixed) > _APART_BYTES else task.fixed + mutable
+        apart = len(task.fixed) > _APART_BYTES
+        stored = mutable if apart else pages.entry(task.fixed + mutable)
         condition = _condition(task)
-        if condition == _condition(stored):
-            rows[UPDATE_COUNTS].append((task.key, *_counts(task), info))
+        if condition == _condition(before):
+            rows[UPDATE_COUNTS].append((task.key, *_counts(task), stored))
         else:
-            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, info))
+            as_is = not apart and task.state not in _LIVE
+            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, as_is, stored))
     for statement, values in rows.items():
         statement.write(tx, values)
