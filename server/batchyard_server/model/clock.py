@@ -8,6 +8,9 @@ import time
 from typing import Protocol
 
 
+_POOL_BYTES = 4096
+
+
 class Clock(Protocol):
     """Wall and monotonic time."""
 
@@ -49,10 +52,14 @@ class SystemRandomness:
 
     def __init__(self) -> None:
         self._jitter = random.Random()
+        self._pool = b""
 
     def bytes(self, count: int) -> bytes:
-        """See Randomness.bytes."""
-        return os.urandom(count)
+        """See Randomness.bytes. Asks the kernel for many at once: each time gives the interpreter away."""
+        if len(self._pool) < count:
+            self._pool = os.urandom(max(count, _POOL_BYTES))
+        taken, self._pool = self._pool[:count], self._pool[count:]
+        return taken
 
     def uniform(self, low: float, high: float) -> float:
         """See Randomness.uniform."""

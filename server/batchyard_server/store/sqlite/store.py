@@ -30,6 +30,7 @@ from batchyard_server.store.sqlite import (
 )
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
+from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
@@ -88,6 +89,7 @@ class SqliteStore:
         self._packer = Packer()
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
+        self._recall = Recall()
         self._sweeper = sweep.Sweeper()
         self._knows_debts = False
         self._closed = False
@@ -122,6 +124,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        self._recall.clear()
         await self.writer.close()
         await self._readers.close()
         await self._packer.close()
@@ -129,13 +132,7 @@ class SqliteStore:
         self._directory.release()
 
     def _deliver(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
-        """On the loop, after a group: the subscribers first, then the callers."""
-        if events:
-            for subscriber in list(self._subscribers):
-                try:
-                    subscriber(events)
-                except Exception:
-                    log.exception("a subscriber failed")
+        """On the loop, after a group. Callers go on after the subscribers were told, and before what these begin."""
         for future, result, error in ended:
             if future.done():  # its caller was cancelled
                 continue
@@ -143,6 +140,13 @@ class SqliteStore:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+        if events:
+            self._recall.on_events(events)
+            for subscriber in list(self._subscribers):
+                try:
+                    subscriber(events)
+                except Exception:
+                    log.exception("a subscriber failed")
 
     # -- tasks and operations -----------------------------------------------------------------------------------
 
@@ -181,18 +185,28 @@ class SqliteStore:
 
     async def get_info(self, name: TaskName) -> TaskInfo:
         """See Store.get_info."""
-        return self._readers.now(lambda reader: tasks.info(reader, name))
+        return self._recall.get(
+            name, lambda: self._readers.now(lambda reader: tasks.info(reader, name)), lambda it: (it.key, len(it.info))
+        )
 
     async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
         """See Store.list_tasks."""
         read = partial(listing.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
         if limit <= _READ_HERE_ROWS:
-            return self._readers.now(lambda reader: reader.snapshot(read))
+            return self._recall.get(
+                (project, after, limit, max_bytes),
+                lambda: self._readers.now(lambda reader: reader.snapshot(read)),
+                lambda it: (ANY_TASK, len(it.entries)),
+            )
         return await self._readers.page(read)
 
     async def get_operation(self, name: OperationName) -> tuple[Operation, Task]:
         """See Store.get_operation."""
-        return self._readers.now(lambda reader: operations.by_name(reader, name))
+        return self._recall.get(
+            name,
+            lambda: self._readers.now(lambda reader: operations.by_name(reader, name)),
+            lambda it: (it[1].key, len(it[0].metadata) + len(it[0].result) + len(it[1].fixed)),
+        )
 
     async def list_operations(
         self, project: str, after: tuple[int, str] | None, limit: int
@@ -203,6 +217,7 @@ class SqliteStore:
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
         await self.writer.submit(lambda tx: submit.delete_operation(tx, name), direct=True)
+        self._recall.forget(name)
 
     async def failures(self, task_key: int, generation: int) -> list[tuple[int, bytes]]:
         """See Store.failures."""
@@ -239,7 +254,7 @@ class SqliteStore:
 
     async def grant(self, lease: Lease) -> Task:
         """See Store.grant."""
-        return await self.writer.submit(lambda tx: leasing.grant(tx, lease))
+        return await self.writer.submit(lambda tx: leasing.grant(tx, lease), patient=True)
 
     async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
         """See Store.record_outcomes."""

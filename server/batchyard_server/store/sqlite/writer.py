@@ -2,8 +2,9 @@
 
     loop: submit ─▶ queue ─▶ writer thread: BEGIN; mutation, mutation, …; COMMIT (fsync) ─▶ loop: events, then callers
 
-A group takes what is there and never waits for more, with one exception: if the group before had many callers, they are
-probably on their way back, and up to 1 ms is given to them. Control mutations go before bulk ones.
+A group takes what is there and never waits for more, with two exceptions: if the group before had many callers, they
+are probably on their way back, and up to 1 ms is given to them; and a patient mutation waits some milliseconds for
+another one to share a commit with. Control mutations go before bulk ones.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 GROUP_NS = 10_000_000
 GROUP_BYTES = 8 * 1024 * 1024
 LINGER_NS = 1_000_000
+PATIENCE_SECONDS = 0.005
 FEW_CALLERS = 2  # a lone task's grant and outcome may share a commit; that is not a crowd, and nobody waits for it
 CHECKPOINT_PAGES = 1024  # 8 MiB of log: then it is moved into the file
 LOG_PAGES = 8192  # 64 MiB: then readers are waited for, so that the log begins anew
@@ -91,6 +93,7 @@ class Writer:
         self._loop = loop
         self._deliver = deliver
         self._queue: deque[Mutation] = deque()
+        self._patient: list[Mutation] = []  # not in the queue yet
         self._wanted = 0  # as many in the queue wake the writer; 0 = it does not sleep
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -108,24 +111,42 @@ class Writer:
         self._thread.start()
 
     async def submit(
-        self, call: Callable[[Transaction], Any], *, bulk: bool = False, direct: bool = False, size: int = 0
+        self,
+        call: Callable[[Transaction], Any],
+        *,
+        bulk: bool = False,
+        direct: bool = False,
+        patient: bool = False,
+        size: int = 0,
     ) -> Any:
         """Run `call` in the writer's transaction; return its result once it is durable. Cancelling undoes nothing.
 
         It may be run twice, if the first run was undone. `direct`: it executes statements that write; all others only
-        change entries and add rows.
+        change entries and add rows. `patient`: it may wait for the next one, at most PATIENCE_SECONDS; the order stays.
         """
         if self._closing:
             raise _unavailable("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.append(Mutation(call, future, bulk, direct, size))
-        self._wake_if(len(self._queue))
+        mutation = Mutation(call, future, bulk, direct, size)
+        if patient:
+            if not self._patient:
+                self._loop.call_later(PATIENCE_SECONDS, self._hurry)
+            self._patient.append(mutation)
+        else:
+            self._hurry(mutation)
         return await future
+
+    def _hurry(self, *mutations: Mutation) -> None:
+        """Queue what was patient, then these."""
+        self._queue.extend((*self._patient, *mutations))
+        self._patient.clear()
+        self._wake_if(len(self._queue))
 
     async def close(self) -> None:
         """Finish what was submitted and end the thread. Idempotent."""
         if not self._closing:
             self._closing = True
+            self._hurry()
             self._wake_if(self._wanted)
         await asyncio.to_thread(self._thread.join)
 
