@@ -38,10 +38,13 @@ class Server:
     Attributes:
         address: `host:port`, new at every start.
         log: Its standard error; every start appends.
+        stamp: Of a stamped one, what `stamped.read` reads.
     """
 
-    def __init__(self, env: Env, name: str = "server") -> None:
+    def __init__(self, env: Env, name: str = "server", *, stamped: bool = False) -> None:
         folder = env.folder(name)
+        self.stamp = folder / "stamp"
+        self._program = [sys.executable, "-m", "tests.bench.stamped", str(self.stamp)] if stamped else _program()
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.address = ""
@@ -58,7 +61,7 @@ class Server:
 
     def start(self) -> float:
         """Start it; returns the seconds from exec to the line that says it serves."""
-        argv = [*_program(), "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+        argv = [*self._program, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
         argv += ["--handlers", str(self._handlers), "--workers", str(self._slots)]
         self._child = procs.Child(argv, self.log)
         while not (found := ADDRESS.search(self._child.line())):
@@ -91,9 +94,11 @@ def _program() -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(env: Env, name: str = "server", before: Sequence[Callable[[Server], None]] = ()) -> Iterator[Server]:
+def serving(
+    env: Env, name: str = "server", before: Sequence[Callable[[Server], None]] = (), *, stamped: bool = False
+) -> Iterator[Server]:
     """A started server that has answered its first call; `before` runs on its empty data directory."""
-    server = Server(env, name)
+    server = Server(env, name, stamped=stamped)
     try:
         for prepare in before:
             prepare(server)

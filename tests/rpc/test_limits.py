@@ -23,7 +23,7 @@ from tests.support.server import Served
 CREATE = "CreateBatchTask"
 ALL = {key: value for key, value in vars(limits).items() if isinstance(value, Limit)}
 # Bounds of what workers send: test_outcomes_*. Page sizes are lowered, not refused: below.
-ELSEWHERE = {"OUTPUT", "ERROR", "PAGE_SIZE"}
+ELSEWHERE = {"OUTPUT", "ERROR", "PAGE_SIZE", "STREAM_PAGE_SIZE"}
 
 
 @dataclasses.dataclass
@@ -163,6 +163,20 @@ async def test_a_page_size_beyond_the_bound_is_lowered(server: Served) -> None:
         page = await server.tasks.ListRecords(service.ListRecordsRequest(parent=name("many"), page_size=size))
         assert len(page.records) == count
         assert page.next_page_token
+
+
+async def test_a_page_size_of_a_stream_beyond_the_bound_is_lowered(server: Served) -> None:
+    count = limits.STREAM_PAGE_SIZE.maximum
+    await server.tasks.CreateBatchTask(create("more", records=1, start=False))
+    append = service.AppendRecordsRequest(name=name("more"), first_index=1, records=[world.record()] * count)
+    assert [answer.next_index async for answer in server.tasks.AppendRecords(iter([append]))] == [count + 1]
+    for size in (count + 1, count, 0):
+        request = service.StreamRecordsRequest(parent=name("more"), page_size=size)
+        pages = [len(page.records) async for page in server.tasks.StreamRecords(request)]
+        assert sum(pages) == count + 1
+        assert max(pages) <= count
+    request = service.StreamRecordsRequest(parent=name("more"), page_size=7)
+    assert max([len(page.records) async for page in server.tasks.StreamRecords(request)]) == 7
 
 
 async def test_a_message_far_beyond_the_bound_is_refused_by_grpc(server: Served) -> None:

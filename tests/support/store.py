@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
-from batchyard_server.codec import segments, task_bytes
+from batchyard_server.codec import pages, segments, task_bytes
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
 from batchyard_server.model.states import Event, StopReason, TaskState, after
@@ -177,11 +177,12 @@ async def listed(store: Store, project: str = "p", *, size: int = 1000) -> list[
     after: tuple[int, str] | None = None
     while True:
         page = await store.list_tasks(project, after, size, BIG)
-        found += [task_bytes.name_of(info).task for info in page.infos]
-        assert len(page.keys) == len(page.infos) <= size
+        infos = pages.infos(page.entries)
+        found += [task_bytes.name_of(info).task for info in infos]
+        assert len(infos) == page.count <= size
         if not page.more:
             return found
-        assert len(page.infos) == size
+        assert page.count
         after = page.last
 
 

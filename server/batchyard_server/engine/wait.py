@@ -118,40 +118,30 @@ class Waits:
                 entry.deleted = True
                 self._entries.pop(event.task.key).wake()
             elif event.task.state.is_final:
-                self._finish(self._entries.pop(event.task.key))
+                self._finish(self._entries.pop(event.task.key), event.operation)
 
-    def _finish(self, entry: _Entry) -> None:
+    def _finish(self, entry: _Entry, ended: Operation | None) -> None:
         """The operation has ended: make its bytes once for all who wait."""
+        if ended is None or ended.operation_id != entry.operation.operation_id:
+            entry.wake()  # each waiter reads for itself
+            return
+        entry.operation = ended
         if entry.task.failed:  # `failed_requests` must be read first
             job = asyncio.create_task(self._finish_with_failures(entry))
             self._finishing.add(job)
             job.add_done_callback(self._finishing.discard)
         else:
-            entry.result = task_bytes.operation(_done(entry), entry.task)
+            entry.result = task_bytes.operation(entry.operation, entry.task)
             entry.wake()
 
     async def _finish_with_failures(self, entry: _Entry) -> None:
         try:
             failures = await self._deps.store.failures(entry.task.key, entry.operation.generation)
-            entry.result = task_bytes.operation(_done(entry), entry.task, failures=failures)
+            entry.result = task_bytes.operation(entry.operation, entry.task, failures=failures)
         except BatchyardError as error:  # each waiter reads for itself, and is told if that fails too
             _log.warning("cannot read the failures of %s: %s", entry.task.name, error)
         finally:
             entry.wake()
-
-
-def _done(entry: _Entry) -> Operation:
-    """The operation's snapshot, as the store has just written it."""
-    operation, task = entry.operation, entry.task
-    return Operation(
-        operation_id=operation.operation_id,
-        project=operation.project,
-        task_key=operation.task_key,
-        generation=operation.generation,
-        create_us=operation.create_us,
-        metadata=task_bytes.metadata(task, create_us=operation.create_us),
-        result=task_bytes.final_result(task),
-    )
 
 
 def _end(waiter: asyncio.Future[None]) -> None:

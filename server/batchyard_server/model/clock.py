@@ -7,7 +7,6 @@ import random
 import time
 from typing import Protocol
 
-
 _POOL_BYTES = 4096
 
 

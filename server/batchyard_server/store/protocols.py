@@ -41,10 +41,16 @@ class Change(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """One committed change. `task` is the task as of that commit (for DELETED: as it was before)."""
+    """One committed change.
+
+    Attributes:
+        task: as of that commit (for DELETED: as it was before).
+        operation: of its generation with the snapshot that was stored, if the state became final in that commit.
+    """
 
     task: Task
     change: Change
+    operation: Operation | None = None
 
 
 Subscriber = Callable[[Sequence[TaskEvent]], None]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import timestamp_pb2
 
 from batchyard.v1 import batch_task_pb2
-from tests.bench import api, records
+from tests.bench import api, records, stamped
 from tests.bench.drivers import protocol
 
 
@@ -32,8 +33,11 @@ def latency(address: str, handler: str, count: int) -> dict[str, Any]:
     return {"seconds": taken, "creates": creates}
 
 
-def wakeups(address: str, handler: str, count: int) -> dict[str, Any]:
-    """Seconds from the end_time of a task, set before its commit, to the moment its waiter has the answer."""
+def wakeups(address: str, handler: str, count: int, stamp: str = "") -> dict[str, Any]:
+    """Seconds until the waiter of a task has the answer: from its commit by the server's `stamp`, else its end_time.
+
+    The end_time is set before the commit.
+    """
     payload = records.make(1)[0]
     taken = []
     with api.connect(address) as channel:
@@ -44,7 +48,8 @@ def wakeups(address: str, handler: str, count: int) -> dict[str, Any]:
             known = time.time_ns()
             api.require_counts(done, 1)
             if turn >= 3:
-                taken.append((known - _nanoseconds(_end_time(done))) / 1e9)
+                ended = stamped.read(Path(stamp)) if stamp else _nanoseconds(_end_time(done))
+                taken.append((known - ended) / 1e9)
     return {"seconds": taken}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
-from batchyard_server.codec import task_bytes
+from batchyard_server.codec import pages, task_bytes
 from batchyard_server.model.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -20,7 +20,7 @@ from batchyard_server.model.errors import (
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import StopReason, TaskState
 from batchyard_server.model.task import Task
-from batchyard_server.store.protocols import Store
+from batchyard_server.store.protocols import Store, TaskInfo
 from tests.conformance.store.conftest import Driver
 from tests.support import store as make
 
@@ -31,7 +31,9 @@ async def test_a_created_task_is_read_as_it_was_made(store: Store) -> None:
     assert task.key > 0
     assert task == replace(new.task, key=task.key)
     assert await store.get_task(task.name) == task
-    info = BatchTaskInfo.FromString((await store.list_tasks("p", None, 10, make.BIG)).infos[0])
+    page = await store.list_tasks("p", None, 10, make.BIG)
+    assert page.live == [(0, task.key)]
+    info = BatchTaskInfo.FromString(pages.infos(page.entries)[0])
     assert (info.name, info.uid, info.parameters.text) == ("projects/p/batchTasks/Task-1", task.uid, "{}")
     assert (info.state, info.counts.total, info.counts.pending) == (BatchTaskInfo.QUEUED, 3, 3)
 
@@ -45,7 +47,8 @@ async def test_large_parameters_are_kept_and_listed(driver: Driver) -> None:
     assert await store.get_task(task.name) == done
     assert (await store.get_task(task.name)).parameters == parameters
     page = await store.list_tasks("p", None, 10, make.BIG)
-    assert (page.keys, page.infos) == ((done.key,), [task_bytes.info(done)])
+    assert (list(page.live), list(pages.infos(page.entries))) == ([], [task_bytes.info(done)])
+    assert await store.get_info(done.name) == TaskInfo(key=done.key, info=task_bytes.info(done), live=False)
 
 
 async def test_ids_are_unique_without_regard_to_case_but_found_exactly(store: Store) -> None:
@@ -233,17 +236,19 @@ async def test_tasks_are_listed_newest_first_page_by_page(store: Store) -> None:
     for size in (1, 2, 3, 8, 9):
         assert await make.listed(store, size=size) == [name for _, name in expected]
     empty = await store.list_tasks("unused", None, 10, make.BIG)
-    assert (empty.infos, empty.last, empty.more) == ([], None, False)
+    assert (empty.entries, empty.count, empty.last, empty.more) == (b"", 0, None, False)
 
 
 async def test_a_page_of_tasks_stops_by_bytes_but_not_before_one(store: Store) -> None:
     for number in range(5):
         await store.create_task(make.new_task(f"t{number}", create_us=10 - number), None)
-    one = len((await store.list_tasks("p", None, 1, make.BIG)).infos[0])
-    for max_bytes, fitting in ((3 * one + one // 2, 3), (3 * one, 3), (1, 1), (5 * one, 5)):
+    one = len((await store.list_tasks("p", None, 1, make.BIG)).entries)
+    for max_bytes, fitting in ((3 * one + one // 2, 3), (3 * one, 3), (1, 1), (5 * one, 5), (make.BIG, 5)):
         page = await store.list_tasks("p", None, 10, max_bytes)
-        assert (len(page.infos), len(page.keys), page.more) == (fitting, fitting, fitting < 5)
-        assert page.last == (10 - fitting + 1, f"t{fitting - 1}")
+        count = len(pages.infos(page.entries))
+        assert 1 <= count == page.count <= fitting
+        assert page.more == (count < 5)
+        assert page.last == (10 - count + 1, f"t{count - 1}")
 
 
 async def test_operations_are_listed_newest_first_and_forgotten_when_done(store: Store) -> None:

@@ -73,7 +73,7 @@ class Store:
                 result=task_bytes.final_result(self.task),
             )
         for subscriber in self.subscribers:
-            subscriber([TaskEvent(self.task, change)])
+            subscriber([TaskEvent(self.task, change, self.operation if self.task.state.is_final else None)])
 
     def end(self, failed: int = 0) -> None:
         """The task SUCCEEDED."""

@@ -79,6 +79,32 @@ async def test_control_goes_before_bulk_and_bulk_is_never_starved(store: SqliteS
     assert order == ["control 1", "bulk 1", "control 2", "bulk 2"]
 
 
+async def test_a_patient_call_shares_the_commit_of_the_next_one_in_their_order(store: SqliteStore) -> None:
+    order: list[str] = []
+
+    def write(name: str) -> Any:
+        def call(tx: Transaction) -> None:
+            order.append(name)
+            tx.run("UPDATE meta SET value = value")
+
+        return call
+
+    patient = [asyncio.ensure_future(store.writer.submit(write(name), patient=True)) for name in "ab"]
+    await asyncio.sleep(0)  # let them submit
+    await store.writer.submit(write("c"))
+    await asyncio.gather(*patient)
+    assert (order, store.writer.commits) == (["a", "b", "c"], 1)
+
+
+async def test_a_patient_call_that_stays_alone_is_written_soon(store: SqliteStore) -> None:
+    await store.writer.submit(lambda tx: tx.run("UPDATE meta SET value = value"), patient=True)
+    assert store.writer.commits == 1
+    last = asyncio.ensure_future(store.writer.submit(lambda _: "done", patient=True))
+    await asyncio.sleep(0)  # let it submit
+    await store.close()
+    assert await last == "done"
+
+
 async def test_a_group_ends_after_its_time(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "LINGER_NS", 0)
     release = await held(store)

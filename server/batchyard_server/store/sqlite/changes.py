@@ -18,14 +18,14 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
 
     When its state became final its end_time, its cancelled count and the snapshot of its operation are set here.
     """
-    before = held.task
+    before, operation = held.task, None
     if task.state.is_final and not before.state.is_final:
         task = _finish(task)
         tx.failpoints.hit("store.final_state")
-        operations.finish(tx, task)
+        operation = operations.finish(tx, task)
         merge.generation_ended(tx, task.key, task.generation)
     tx.hold(task.key, held._replace(task=task))
-    tx.publish(task, Change.STATE if task.state is not before.state else Change.COUNTS)
+    tx.publish(task, Change.STATE if task.state is not before.state else Change.COUNTS, operation)
     return task
 
 

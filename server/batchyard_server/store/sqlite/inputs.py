@@ -38,9 +38,7 @@ def ids_of(task_key: int) -> tuple[int, int]:
     return task_key * _FIRSTS, (task_key + 1) * _FIRSTS - 1
 
 
-def insert(
-    tx: Transaction, task_key: int, parts: Sequence[Packed], record_ids: Sequence[tuple[str, int]]
-) -> None:
+def insert(tx: Transaction, task_key: int, parts: Sequence[Packed], record_ids: Sequence[tuple[str, int]]) -> None:
     """Store segments and the ids of their records.
 
     Raises InvalidArgument (DUPLICATE_RECORD_ID) if careful; else the flush fails.
@@ -53,8 +51,8 @@ def insert(
     indexes = [index for _, index in record_ids]
     for part in parts:
         at = bisect_left(indexes, part.first)
-        ids = at < len(indexes) and indexes[at] < part.first + part.count
-        tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.count, ids, part.codec, part.size, part.blob))
+        ids = at < len(indexes) and indexes[at] < part.first + part.records
+        tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.records, ids, part.codec, part.size, part.blob))
 
 
 def _check_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]], text: str) -> None:

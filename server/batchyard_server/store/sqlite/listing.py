@@ -4,8 +4,6 @@ Row by row, each one would give the interpreter away and win it back from a busy
 read it. Only a page with tasks that live, or are too large to be kept as one entry, is read like that.
 """
 
-# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,8 +19,9 @@ Position = tuple[int, str]
 _ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
 
 # Two ranges of the index, each begun at its first row: one statement with OR would read all equal times again.
-_EQUAL = "FROM task WHERE project = ? AND id_fold IS NOT NULL AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
-_OLDER = "FROM task WHERE project = ? AND id_fold IS NOT NULL AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
+_OF_PROJECT = "FROM task WHERE project = ? AND id_fold IS NOT NULL"
+_EQUAL = f"{_OF_PROJECT} AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
+_OLDER = f"{_OF_PROJECT} AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
 _COLUMNS = "SELECT key, state IN (2, 3, 6), fixed_size, info"
 ROWS_EQUAL, ROWS_OLDER = f"{_COLUMNS} {_EQUAL}", f"{_COLUMNS} {_OLDER}"
 # group_concat goes on as a string what comes as bytes: tests/unit/store/test_listing.py holds SQLite to that.

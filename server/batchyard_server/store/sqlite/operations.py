@@ -82,13 +82,23 @@ def insert(tx: Transaction, task: Task) -> None:
     tx.add(_INSERT, (key_of(task.key, task.generation), task.operation, task.project, task.create_us))
 
 
-def finish(tx: Transaction, task: Task) -> None:
-    """Store the snapshot that the operation of the final `task` shows from now on."""
+def finish(tx: Transaction, task: Task) -> Operation:
+    """Store the snapshot that the operation of the final `task` shows from now on; return it so."""
     key = key_of(task.key, task.generation)
     create_us = task.create_us  # the first one is made with the task
     if task.generation > 1:
         create_us = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))[0][0]
-    tx.add(FINISH, (key, task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task)))
+    metadata, result = task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task)
+    tx.add(FINISH, (key, metadata, result))
+    return Operation(
+        operation_id=task.operation,
+        project=task.project,
+        task_key=task.key,
+        generation=task.generation,
+        create_us=create_us,
+        metadata=metadata,
+        result=result,
+    )
 
 
 def hide(tx: Transaction, operation: Operation) -> None:

@@ -17,7 +17,7 @@ class Packed(NamedTuple):
     """An input segment as it is stored: `size` is that of its RawInputs, `blob` what the codec made of it."""
 
     first: int
-    count: int
+    records: int
     codec: int
     size: int
     blob: bytes

@@ -75,7 +75,7 @@ def append(
     if task.uid != uid:
         raise tasks.not_found(name)
     after(task.state, Event.APPEND)
-    end = first + sum(segment.count for segment in segments)
+    end = first + sum(segment.records for segment in segments)
     if end <= task.total:
         return task.total
     if first != task.total:

@@ -20,7 +20,7 @@ import apsw
 from batchyard_server.codec.segments import Compressor
 from batchyard_server.model.clock import Clock
 from batchyard_server.model.failpoints import Failpoints
-from batchyard_server.model.task import Task
+from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.protocols import Change, TaskEvent
 
 Row = tuple[Any, ...]
@@ -180,9 +180,9 @@ class Transaction:
         self._put(key, None)
         self._undo.append(lambda: self._put(key, before))
 
-    def publish(self, task: Task, change: Change) -> None:
-        """Tell the subscribers after the commit."""
-        self._events.append(TaskEvent(task, change))
+    def publish(self, task: Task, change: Change, operation: Operation | None = None) -> None:
+        """Tell the subscribers after the commit. `operation`: see TaskEvent."""
+        self._events.append(TaskEvent(task, change, operation))
 
     def on_undo(self, undo: Callable[[], Any]) -> None:
         """Have `undo` called if this mutation, or its whole group, is not committed."""
