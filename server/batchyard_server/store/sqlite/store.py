@@ -132,14 +132,7 @@ class SqliteStore:
         self._directory.release()
 
     def _deliver(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
-        """On the loop, after a group. Callers go on after the subscribers were told, and before what these begin."""
-        for future, result, error in ended:
-            if future.done():  # its caller was cancelled
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+        """On the loop, after a group: the subscribers first, then the callers."""
         if events:
             self._recall.on_events(events)
             for subscriber in list(self._subscribers):
@@ -147,6 +140,13 @@ class SqliteStore:
                     subscriber(events)
                 except Exception:
                     log.exception("a subscriber failed")
+        for future, result, error in ended:
+            if future.done():  # its caller was cancelled
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
 
     # -- tasks and operations -----------------------------------------------------------------------------------
 
