@@ -15,13 +15,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batchyard_worker import frames, outbox, wire
+from batchyard_worker import frames, outbox, shared, wire
 from batchyard_worker.context import Context
 from batchyard_worker.v1 import worker_pb2
 
 FLUSH_RECORDS = 512
 FLUSH_BYTES = 240 * 1024
 """A flush of about this size, and the record that fills it, is stored as it is and fits a stream's page whole."""
+TURN_BYTES = 64 * 1024
+"""With more than this in a block, a flush is followed by the next one."""
 FLUSH_AGE = 0.025
 """Seconds that a finished outcome may wait while the next record runs."""
 SLOW_RECORD_NANOS = 20_000_000
@@ -30,6 +32,7 @@ IDLE_TICK = 0.25
 """Seconds between two looks of the watcher while nothing runs."""
 
 DEFAULT_RUN_AHEAD_MILLIS = 50
+_BLOCK_BYTES = shared.BLOCK_BYTES
 _NO_BUDGET = 1 << 62  # nanoseconds
 _UNKNOWN = -1 << 62  # acknowledged work, when it is to be looked at before the next record
 
@@ -62,7 +65,7 @@ class Worker:
         sock: The socket.
         reader: Its reader, with whatever it has buffered.
         queue: Frames that came after Load.
-        cell: The progress cell as a memoryview of signed 64-bit integers: lease, running index, start, finished.
+        blocks: The memory that is shared with the server.
         kind: The loaded handler.
         run_ahead_millis: Most milliseconds of finished work that is not acknowledged.
     """
@@ -71,16 +74,16 @@ class Worker:
         self,
         sock: socket.socket,
         reader: frames.FrameReader,
-        cell: memoryview,
+        blocks: shared.Blocks,
         kind: Kind,
         run_ahead_millis: int,
     ) -> None:
         self._sock = sock
         self._reader = reader
-        self._cell = cell
+        self._cell = blocks.cell
         self._kind = kind
         self._limit = (run_ahead_millis or DEFAULT_RUN_AHEAD_MILLIS) * 1_000_000
-        self._outbox = outbox.Outbox(sock)
+        self._outbox = outbox.Outbox(sock, blocks)
         self._runs: deque[worker_pb2.Run] = deque()
         self._reading = threading.Lock()
         self._changing = threading.Lock()
@@ -111,7 +114,7 @@ class Worker:
                 return None
             run = self._runs.popleft()
             self._stop.clear()
-            self._cell[1], self._cell[3] = -1, 0
+            self._cell[shared.INDEX], self._cell[shared.FINISHED] = -1, 0
             self._lease, self._count = run.lease, sum(run.ranges[1::2]) - sum(run.ranges[::2])
             return run
 
@@ -147,7 +150,7 @@ class Worker:
         So a record that begins although `_stop` is set now had all those before it counted already.
         """
         self._stop.append(True)
-        first = self._cell[3] + 1
+        first = self._cell[shared.FINISHED] + 1
         return first if first < self._count else 0
 
     def _read(self, block: bool) -> bool:
@@ -164,8 +167,10 @@ class Worker:
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
         self._outbox.begin(run.lease, ranges)
+        if self._outbox.mark[1] > TURN_BYTES:
+            self._turn()
         cell = self._cell
-        cell[0] = run.lease
+        cell[shared.LEASE] = run.lease
         self._running = True
         if len(page.records) > 1:
             self._watch.set()
@@ -173,9 +178,9 @@ class Worker:
             self._run_records(run, ranges, page.records)
         finally:
             self._running = False
-        cell[1] = -1
+        cell[shared.INDEX] = -1
         self._outbox.flush(last=True)
-        cell[0] = 0
+        cell[shared.LEASE] = 0
 
     def _run_records(
         self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records: Sequence[worker_pb2.RecordInput]
@@ -184,13 +189,13 @@ class Worker:
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit, stop = self._outbox, self._cell, self._limit, self._stop
-        buffer, work, acked = box.buffer, box.work, _UNKNOWN
+        block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
         now = time.monotonic_ns
         start = now()
         deadline = start + (run.budget_millis * 1_000_000 or _NO_BUDGET)
         encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
         encode, new_context = encoder.encode, Context
-        finished = size = unsent = 0
+        unsent = 0
         source = iter(records)
         for low, high in ranges:
             for index in range(low, high):
@@ -200,7 +205,7 @@ class Worker:
                         acked = self._await_acks()
                         if stop:
                             return
-                        size = unsent = 0
+                        unsent = 0
                         start = now()
                         encoder.restart(start)
                 record = next(source)
@@ -209,33 +214,44 @@ class Worker:
                 cell[2] = start
                 cell[1] = index
                 result = execute(record.payload, new_context(index, record_id, attempt, generation, parameters))
-                finished += 1
-                # Who reads in between counts a record too few, never one that has not begun.
-                cell[1] = -1
-                cell[3] = finished
                 end = now()
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:
-                    box.failed.append((finished - 1, index, result.error))
-                buffer.append(encoded)
-                if len(buffer) == 1:
-                    box.oldest = end
-                work += end - start
-                box.work = work
+                    box.failed.append((finished, index, result.error))
+                finished += 1
                 unsent += 1
-                size += len(encoded)
+                work += end - start
+                filled = written + len(encoded)
+                if filled <= _BLOCK_BYTES:
+                    block[written:filled] = encoded
+                    cell[5] = written = filled
+                    box.mark = (finished, filled, work)
+                else:
+                    box.flush_large(encoded, finished, work)
+                    unsent, acked = 0, _UNKNOWN
+                # Who reads before this counts a record too few, never one that has not begun.
+                cell[3] = finished
                 if stop or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
                     return
-                if unsent >= FLUSH_RECORDS or size >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
+                if unsent >= FLUSH_RECORDS or written >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
                     if finished < len(records):
                         box.flush()
                         acked = _UNKNOWN
-                    size = unsent = 0
+                        if written > TURN_BYTES:
+                            self._turn()
+                            block, written = box.blocks.block, 0
+                    unsent = 0
                 start = end
+
+    def _turn(self) -> None:
+        """Goes on in the next block; waits until the server has copied what is there, an Ack comes only later."""
+        while not self._outbox.turn():
+            self._read(block=True)
 
     def _await_acks(self) -> int:
         """Waits until the unacknowledged work and bytes are within their limits; the acknowledged work."""
         box = self._outbox
+        self._cell[shared.INDEX] = -1
         self._read(block=False)
         if box.is_ahead(self._limit):
             box.flush()
@@ -254,7 +270,7 @@ class Worker:
                     time.sleep(min(max(self._outbox.age_left(FLUSH_AGE), 0.001), FLUSH_AGE))
                     if self._outbox.age_left(FLUSH_AGE) <= 0:
                         self._outbox.flush()
-                    current = (self._cell[0], self._cell[2])
+                    current = (self._cell[shared.LEASE], self._cell[shared.START])
                     if current == seen and self._reading.acquire(blocking=False):
                         try:
                             self.take(self._reader.read(block=False))

@@ -11,13 +11,10 @@ import socket
 import sys
 import traceback
 
-from batchyard_worker import command_kind, frames, loop, memory, python_kind
+from batchyard_worker import command_kind, frames, loop, memory, python_kind, shared
 from batchyard_worker.v1 import worker_pb2
 
 _KINDS = {"python": python_kind.PythonHandler.load, "command": command_kind.CommandHandler}
-
-CELL_BYTES = 64
-"""Size of the progress cell; its first four 64-bit integers are used."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sock = socket.socket(fileno=options.socket_fd)
         os.set_inheritable(options.socket_fd, False)
-        _serve(sock, _map_cell(options.cell_fd))
+        _serve(sock, shared.Blocks(_map(options.cell_fd)))
     except frames.Closed:
         code = 0
     except BaseException:  # noqa: BLE001 - its traceback must reach the log, whatever it is
@@ -60,15 +57,15 @@ def _ignore(number: int, frame: object) -> None:
     """A signal that means nothing here."""
 
 
-def _map_cell(fd: int) -> memoryview:
-    cell = mmap.mmap(fd, CELL_BYTES)
+def _map(fd: int) -> memoryview:
+    memory = mmap.mmap(fd, shared.BYTES)
     os.close(fd)
     # A child that a handler forks and that comes back into the loop must not write here: it dies instead.
-    cell.madvise(mmap.MADV_DONTFORK)
-    return memoryview(cell).cast("q")
+    memory.madvise(mmap.MADV_DONTFORK)
+    return memoryview(memory)
 
 
-def _serve(sock: socket.socket, cell: memoryview) -> None:
+def _serve(sock: socket.socket, blocks: shared.Blocks) -> None:
     reader = frames.FrameReader(sock)
     messages = reader.read(block=True)
     first = messages.pop(0)
@@ -82,7 +79,7 @@ def _serve(sock: socket.socket, cell: memoryview) -> None:
             reader.read(block=True)
     gc.collect()
     gc.freeze()
-    worker = loop.Worker(sock, reader, cell, kind, first.load.run_ahead_millis)
+    worker = loop.Worker(sock, reader, blocks, kind, first.load.run_ahead_millis)
     worker.take(messages)
     worker.serve()
 

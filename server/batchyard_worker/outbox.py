@@ -1,4 +1,4 @@
-"""Finished records on their way to the server, and how far the worker may run ahead of its acknowledgements."""
+"""Outcomes on their way to the server, and how far the worker may run ahead of its acknowledgements."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
-from batchyard_worker import frames
+from batchyard_worker import frames, shared
 from batchyard_worker.v1 import worker_pb2
 
 MAX_FAILURES = 100
@@ -20,36 +21,38 @@ MAX_UNACKED_BYTES = 8 * 1024 * 1024
 """Sent outcomes that are not durable yet; with more of them no further record starts. Bounds the server's memory."""
 
 
-class Outbox:
-    """Buffers the outcomes of the running lease and sends them.
+if TYPE_CHECKING:
+    Mark = tuple[int, int, int]
 
-    The main thread appends without a lock: a list's append, slice and deletion are each atomic, and whoever flushes
-    takes only what it saw at the front. Sending is under a lock, so flushes leave in the order of their numbers.
+
+class Outbox:
+    """Says which outcomes of the running lease are ready.
+
+    The main thread writes outcomes into the shared memory without a lock; whoever flushes speaks only of what `mark`
+    counts. Sending is under a lock, so flushes leave in the order of their numbers.
 
     Args:
         sock: The socket to the server.
+        blocks: The shared memory.
 
     Attributes:
-        buffer: Encoded outcomes that have not been sent, in the order in which they ran.
-        failed: (ordinal in the lease, index, serialized Status) of the failed ones; appended before `buffer`.
-        oldest: Monotonic nanoseconds at which the first of `buffer` ended.
-        work: Nanoseconds of records finished on this connection; written after `buffer`, so a flush never claims work
-            whose outcome it does not carry.
-        acked_work: The part of `work` whose outcomes are durable.
+        mark: (records of the lease that have ended, bytes of them in the present block, nanoseconds of work of records
+            that ended on this connection), replaced as one after each record.
+        failed: (ordinal in the lease, index, serialized Status) of the failed ones; appended before `mark`.
+        acked_work: The part of the work whose outcomes are durable.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.buffer: list[bytes] = []
+    def __init__(self, sock: socket.socket, blocks: shared.Blocks) -> None:
+        self.blocks = blocks
+        self.mark: Mark = (0, 0, 0)
         self.failed: list[tuple[int, int, bytes]] = []
-        self.oldest = 0
-        self.work = 0
         self.acked_work = 0
         self._sock = sock
         self._lock = threading.Lock()
         self._lease = 0
         self._ranges: list[tuple[int, int]] = []
-        self._position = 0
-        self._sent_work = 0
+        self._sent: Mark = (0, 0, 0)  # that of the last flush
+        self._since = 0  # when that was, or the lease began
         self._flush = 0
         self._sent_bytes = self._acked_bytes = 0
         self._unacked: deque[tuple[int, int, int]] = deque()
@@ -57,41 +60,69 @@ class Outbox:
     def begin(self, lease: int, ranges: list[tuple[int, int]]) -> None:
         """Starts a lease; the one before has been flushed to its end."""
         with self._lock:
-            self._lease, self._ranges, self._position = lease, ranges, 0
+            self._lease, self._ranges = lease, ranges
+            _, written, work = self.mark
+            self._sent = self.mark = (0, written, work)
+            self._since = time.monotonic_ns()
 
     def flush(self, last: bool = False) -> None:
-        """Sends what is buffered; nothing if there is nothing, unless it is the end of the lease.
+        """Sends what has ended; nothing if nothing has, unless it is the end of the lease.
 
         Raises:
             Closed: The server is gone.
         """
         with self._lock:
-            work = self.work
-            taken = len(self.buffer)
-            if not taken and not last:
-                return
-            page = b"".join(self.buffer[:taken])
-            del self.buffer[:taken]
-            self._flush += 1
-            message = worker_pb2.FromWorker()
-            outcomes = message.outcomes
-            outcomes.lease = self._lease
-            outcomes.flush = self._flush
-            outcomes.count = taken
-            outcomes.page = page
-            outcomes.last = last
-            outcomes.work_nanos = work - self._sent_work
-            outcomes.ranges.extend(_cut(self._ranges, self._position, self._position + taken))
-            self._position += taken
-            self._add_failures(outcomes)
-            self._sent_work = work
-            self._sent_bytes += len(page)
-            self._unacked.append((self._flush, work, self._sent_bytes))
-            frames.send(self._sock, message)
+            mark = self.mark
+            if mark[0] > self._sent[0] or last:
+                self._send(mark, b"", last)
+
+    def flush_large(self, outcome: bytes, finished: int, work: int, last: bool = False) -> None:
+        """Sends what has ended and, behind it, the next outcome itself: the block has no room for it.
+
+        Raises:
+            Closed: The server is gone.
+        """
+        with self._lock:
+            self.mark = (finished, self.mark[1], work)
+            self._send(self.mark, outcome, last)
+
+    def turn(self) -> bool:
+        """Goes on in the next block, from its start, if that is free. All that has ended has been flushed."""
+        with self._lock:
+            if not self.blocks.turn():
+                return False
+            finished, _, work = self.mark
+            self._sent = self.mark = (finished, 0, work)
+            return True
+
+    def _send(self, mark: Mark, page: bytes, last: bool) -> None:
+        before, start, work = self._sent
+        self._flush += 1
+        message = worker_pb2.FromWorker()
+        outcomes = message.outcomes
+        outcomes.lease = self._lease
+        outcomes.flush = self._flush
+        outcomes.count = mark[0] - before
+        outcomes.block = self.blocks.cell[shared.BLOCK]
+        outcomes.start = start
+        outcomes.end = mark[1]
+        outcomes.page = page
+        outcomes.last = last
+        outcomes.work_nanos = mark[2] - work
+        outcomes.ranges.extend(_cut(self._ranges, before, mark[0]))
+        self._add_failures(outcomes, mark[0])
+        self._sent = mark
+        self._since = time.monotonic_ns()
+        self._sent_bytes += mark[1] - start + len(page)
+        self._unacked.append((self._flush, mark[2], self._sent_bytes))
+        self.blocks.flushing(self._flush)
+        frames.send(self._sock, message)
 
     def age_left(self, age: float) -> float:
-        """Seconds until the oldest outcome that has not been sent is ``age`` old; ``age`` if there is none."""
-        return age - (time.monotonic_ns() - self.oldest) / 1e9 if self.buffer else age
+        """Seconds until what has ended since the last flush is ``age`` old at most; ``age`` if nothing has."""
+        if self.mark[0] <= self._sent[0]:
+            return age
+        return age - (time.monotonic_ns() - self._since) / 1e9
 
     def acknowledge(self, flush: int) -> None:
         """Takes an Ack: everything up to this flush is durable. A repeated or older one changes nothing."""
@@ -101,7 +132,7 @@ class Outbox:
 
     def is_ahead(self, limit: int) -> bool:
         """Whether more than `limit` nanoseconds of work, or MAX_UNACKED_BYTES, are not durable yet."""
-        return self.work - self.acked_work > limit or self._sent_bytes - self._acked_bytes > MAX_UNACKED_BYTES
+        return self.mark[2] - self.acked_work > limit or self._sent_bytes - self._acked_bytes > MAX_UNACKED_BYTES
 
     def send(self, message: worker_pb2.FromWorker) -> None:
         """Sends another message between two flushes.
@@ -112,11 +143,11 @@ class Outbox:
         with self._lock:
             frames.send(self._sock, message)
 
-    def _add_failures(self, outcomes: worker_pb2.Outcomes) -> None:
+    def _add_failures(self, outcomes: worker_pb2.Outcomes, finished: int) -> None:
         """Lists which failed, and the errors of the first of them: none after one that was passed over."""
         failed, taken, room = self.failed, 0, MAX_FAILURE_BYTES
         for ordinal, index, status in failed:
-            if ordinal >= self._position:
+            if ordinal >= finished:
                 break
             taken += 1
             outcomes.failed.append(index)

@@ -66,7 +66,7 @@ class Reader:
         print(f"the oldest outcome that was not readable was {self.oldest_ns / 1e6:.0f} ms old")
 
 
-SLOW = ({"sleep": 2}, {"spin": 2})
+SLOW = ({"sleep": 2}, {"spin": 2}, {"hold": 2})
 
 
 @pytest.mark.parametrize("slow", SLOW, ids=lambda each: next(iter(each)))

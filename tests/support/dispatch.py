@@ -9,6 +9,7 @@ from typing import Any, cast
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.execution.cell import Progress
+from batchyard_server.execution.inbox import Inbox
 from batchyard_server.execution.worker import Callbacks, Exit, Worker
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.handler import HandlerSpec
@@ -16,6 +17,22 @@ from batchyard_worker.v1 import worker_pb2
 from tests.support.clock import FakeClock
 
 CRASHED, TERMINATED = "signal 11 (SIGSEGV)", "signal 15 (SIGTERM)"
+
+
+class EmptyCell:
+    """Shared memory that is not used: a FakeWorker's flushes carry all of their outcomes."""
+
+    def written(self) -> tuple[int, int, int]:
+        """See Cell.written."""
+        return 0, 0, 0
+
+    def part(self, block: int, start: int, end: int) -> bytes:
+        """See Cell.part."""
+        assert block == start == end == 0
+        return b""
+
+    def taken(self, flush: int) -> None:
+        """See Cell.taken."""
 
 
 class FakeWorker:
@@ -39,6 +56,7 @@ class FakeWorker:
         self.running: int | None = None
         self._left: deque[int] = deque()
         self._stopped = False  # the present subtask ends after the record at hand
+        self.inbox = Inbox(cast(Any, EmptyCell()))
         self._callbacks = callbacks
         self._clock = clock
         self._cell = Progress(0, -1, 0, 0)

@@ -1,8 +1,8 @@
-"""Which bytes are an outcome that the server itself gives? Those of workers pass through unparsed."""
+"""Which bytes are an outcome that the server itself gives? Those that workers send pass through unparsed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from batchyard.v1 import record_pb2
 from batchyard_server.codec import parts
@@ -45,4 +45,17 @@ def failed_record(
         page=shadow_pb2.RawRecordPage(records=[record.SerializeToString()]).SerializeToString(),
         failed=[index],
         failures=[(index, error.SerializeToString())],
+    )
+
+
+def of_records(ranges: list[tuple[int, int]], records: Sequence[bytes]) -> Flush:
+    """The outcomes in serialized RecordInfos, whose indexes are `ranges`, as a worker would send them."""
+    infos = map(record_pb2.RecordInfo.FromString, records)
+    failures = [(info.index, info.error.SerializeToString()) for info in infos if info.HasField("error")]
+    return Flush(
+        ranges=ranges,
+        count=len(records),
+        page=shadow_pb2.RawRecordPage(records=records).SerializeToString(),
+        failed=[index for index, _ in failures],
+        failures=failures,
     )

@@ -81,7 +81,7 @@ class Reports(Protocol):
     """What execution tells dispatch. Called on the loop; returns at once."""
 
     def outcomes(self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]) -> None:
-        """Records ended (none: an empty last flush). `ack` is to be called once they are durable.
+        """Records ended (none: an empty flush). `ack` is to be called once they are durable. `work_ns` 0: not known.
 
         `last`: the worker is done with the subtask; those of its records that are still open go back.
         """

@@ -22,8 +22,8 @@ class Pace:
         self.last_size = last_size
 
     def learn(self, count: int, work_ns: int) -> None:
-        """Take in that `count` records took `work_ns` nanoseconds of handler work."""
-        if count <= 0:
+        """Take in that `count` records took `work_ns` nanoseconds of handler work (0: not known)."""
+        if count <= 0 or work_ns <= 0:
             return
         measured = max(work_ns / count, 100.0)
         if self.record_ns is None or measured > self.record_ns * 8:

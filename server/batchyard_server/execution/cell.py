@@ -1,4 +1,4 @@
-"""Which record does a worker run at this moment? A page of memory that it writes and the server reads."""
+"""What does a worker do at this moment, and what has it finished? Memory that it writes and the server reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BYTES = 64
-_LAYOUT = struct.Struct("<qqqq")
+from batchyard_worker import shared
+
+_PROGRESS = struct.Struct("=qqqq")  # LEASE, INDEX, START, FINISHED
+_WRITTEN = struct.Struct("=qqq")  # BLOCK, WRITTEN, SENT
+_TAKEN = struct.Struct("=q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,29 @@ class Cell:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("batchyard-cell", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, BYTES)
-        self._map = mmap.mmap(self.fd, BYTES)
-        _LAYOUT.pack_into(self._map, 0, 0, -1, 0, 0)
+        os.ftruncate(self.fd, shared.BYTES)
+        self._map = mmap.mmap(self.fd, shared.BYTES)
+        _PROGRESS.pack_into(self._map, 0, 0, -1, 0, 0)
 
     def read(self) -> Progress:
         """The last that the worker wrote."""
-        return Progress(*_LAYOUT.unpack_from(self._map, 0))
+        return Progress(*_PROGRESS.unpack_from(self._map, 0))
+
+    def written(self) -> tuple[int, int, int]:
+        """The block to which outcomes are written, how many bytes are in it, and the last flush that was sent."""
+        block, written, sent = _WRITTEN.unpack_from(self._map, 8 * shared.BLOCK)
+        return block, written, sent
+
+    def part(self, block: int, start: int, end: int) -> bytes:
+        """Bytes of a block. Raises ValueError if there is no such part."""
+        if not (0 <= block < shared.BLOCKS and 0 <= start <= end <= shared.BLOCK_BYTES):
+            raise ValueError(f"there is no part {start} to {end} of block {block}")
+        first = shared.FIRST_BLOCK + block * shared.BLOCK_BYTES
+        return self._map[first + start : first + end]
+
+    def taken(self, flush: int) -> None:
+        """Tell the worker that what this flush and those before it speak of was copied."""
+        _TAKEN.pack_into(self._map, 8 * shared.TAKEN, flush)
 
     def close(self) -> None:
         """Give the memory back."""

@@ -69,13 +69,13 @@ def drop(number: int) -> bytes:
     return frame(worker_pb2.ToWorker(drop=worker_pb2.Drop(lease=number)))
 
 
-def flush(outcomes: worker_pb2.Outcomes) -> Flush:
-    """Outcomes as the store takes them; the page is not parsed."""
+def flush(outcomes: worker_pb2.Outcomes, page: bytes) -> Flush:
+    """Outcomes as the store takes them; `page`, all that the flush speaks of, is not parsed."""
     flat = outcomes.ranges
     return Flush(
         ranges=list(zip(flat[::2], flat[1::2], strict=True)),
         count=outcomes.count,
-        page=outcomes.page,
+        page=page,
         failed=list(outcomes.failed),
         failures=[(each.index, each.status) for each in outcomes.failures],
     )

@@ -264,6 +264,8 @@ class LocalSlot:
         assert self._worker is not None
         progress = self._worker.progress()
         subtask = self._in_flight.get(progress.number)
+        if subtask is not None:
+            self._fetch(self._worker, progress.number, subtask, now_ns)
         if subtask is not None and progress.begun(subtask.lease.ranges)[0] is not None:
             ran_ns = now_ns - progress.start_ns
             limit_ns = subtask.task.record_timeout_us * 1000
@@ -316,9 +318,18 @@ class LocalSlot:
         self._reports.capacity()
 
     def _on_outcomes(self, outcomes: worker_pb2.Outcomes) -> None:
+        worker = self._worker
+        if worker is None:
+            return
         self._flushes = outcomes.flush
         self._stalled = False
-        ack = partial(self._ack, self._worker, outcomes.flush)
+        ack = partial(worker.inbox.acknowledge, partial(self._ack, worker, outcomes.flush))
+        try:
+            flush = worker.inbox.take(outcomes)
+        except ValueError as error:  # a handler wrote where it must not; nothing that this worker says holds any more
+            log.error("%s: %s", self.name, error)
+            self.kill(Cause.CRASH)
+            return
         subtask = self._in_flight.get(outcomes.lease)
         if subtask is None:  # cannot be; but should it, the worker must not wait for ever
             log.error("%s: outcomes of a subtask that it does not have", self.name)
@@ -326,10 +337,15 @@ class LocalSlot:
             return
         if outcomes.last:
             self._forget(outcomes.lease)
-        flush, work_ns = messages.flush(outcomes), outcomes.work_nanos
-        self._reports.outcomes(subtask, flush, last=outcomes.last, work_ns=work_ns, ack=ack)
+        self._reports.outcomes(subtask, flush, last=outcomes.last, work_ns=outcomes.work_nanos, ack=ack)
         if outcomes.last:
             self._settle_down()
+
+    def _fetch(self, worker: Worker, number: int, subtask: Subtask, now_ns: int) -> None:
+        """Take what the worker has finished and cannot send."""
+        flush = worker.inbox.fetch(number, subtask.lease.ranges, now_ns)
+        if flush is not None:
+            self._reports.outcomes(subtask, flush, last=False, work_ns=0, ack=worker.inbox.storing())
 
     def _ack(self, worker: Worker | None, flush: int) -> None:
         """A flush is durable. Acks say "everything up to", so one that overtook another waits for it."""

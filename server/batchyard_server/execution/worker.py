@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
+from batchyard_server.execution.inbox import Inbox
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Worker:
         self._command = command
         self._loop = asyncio.get_running_loop()
         self._cell = Cell()
+        self.inbox = Inbox(self._cell)
         self._unsent: list[bytes] = [command.first]
         self._transport: asyncio.Transport | None = None
         self._timers: list[asyncio.TimerHandle] = []

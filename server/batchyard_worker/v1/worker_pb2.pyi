@@ -108,7 +108,7 @@ class Dropped(_message.Message):
     def __init__(self, lease: _Optional[int] = ..., untouched: bool = ..., from_ordinal: _Optional[int] = ...) -> None: ...
 
 class Outcomes(_message.Message):
-    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures")
+    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures", "block", "start", "end")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     FLUSH_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,9 @@ class Outcomes(_message.Message):
     LAST_FIELD_NUMBER: _ClassVar[int]
     WORK_NANOS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     lease: int
     flush: int
     ranges: _containers.RepeatedScalarFieldContainer[int]
@@ -127,7 +130,10 @@ class Outcomes(_message.Message):
     last: bool
     work_nanos: int
     failures: _containers.RepeatedCompositeFieldContainer[Failure]
-    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
+    block: int
+    start: int
+    end: int
+    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., block: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("index", "status")

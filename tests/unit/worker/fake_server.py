@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from batchyard_worker import isolation
+from batchyard_worker import isolation, shared
 from batchyard_worker.v1 import worker_pb2
 
 TASK = "projects/default/batchTasks/t"
@@ -41,8 +41,8 @@ class FakeServer:
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(20)
         cell = os.memfd_create("cell")
-        os.ftruncate(cell, 64)
-        self._cell = mmap.mmap(cell, 64)
+        os.ftruncate(cell, shared.BYTES)
+        self._cell = mmap.mmap(cell, shared.BYTES)
         struct.pack_into("<qqqq", self._cell, 0, 0, -1, 0, 0)
         argv = isolation.worker_argv(python[-1], theirs.fileno(), cell)
         self.process = subprocess.Popen(
@@ -83,7 +83,15 @@ class FakeServer:
         size = 4 + struct.unpack(">I", self._buffer[:4])[0]
         message = worker_pb2.FromWorker.FromString(self._buffer[4:size])
         self._buffer = self._buffer[size:]
+        if message.HasField("outcomes"):
+            self._fetch(message.outcomes)
         return message
+
+    def _fetch(self, outcomes: worker_pb2.Outcomes) -> None:
+        """Puts the whole page into the message, and tells the worker that it was copied."""
+        first = shared.FIRST_BLOCK + outcomes.block * shared.BLOCK_BYTES
+        outcomes.page = self._cell[first + outcomes.start : first + outcomes.end] + outcomes.page
+        struct.pack_into("<q", self._cell, 8 * shared.TAKEN, outcomes.flush)
 
     def says_nothing(self, seconds: float) -> bool:
         """Whether no message comes within this time."""

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from batchyard_worker import loop, outbox
+from batchyard_worker import loop, outbox, shared
 from batchyard_worker.v1 import worker_pb2
 from tests.unit.worker.fake_server import TASK, FakeServer, page
 
@@ -52,11 +52,11 @@ def flushed(failures: int, size: int) -> worker_pb2.Outcomes:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        box = outbox.Outbox(ours)
+        box = outbox.Outbox(ours, shared.Blocks(memoryview(bytearray(shared.BYTES))))
         box.begin(1, [(1000, 1000 + failures)])
         for ordinal in range(failures):
             box.failed.append((ordinal, 1000 + ordinal, b"x" * size))
-            box.buffer.append(b"")
+            box.mark = (ordinal + 1, 0, 0)
         box.flush(last=True)
         data = theirs.recv(1 << 20, socket.MSG_WAITALL | socket.MSG_DONTWAIT)
         return worker_pb2.FromWorker.FromString(data[4:]).outcomes

@@ -1,0 +1,100 @@
+"""Which outcomes came from a worker? Those of its flushes, and those it has but cannot send.
+
+    flush ─▶ take ─────────────────────────────▶ Flush
+    written, and not sent for a while ─▶ fetch ─▶ Flush; the flush that brings them again is cut
+
+A handler that never lets go of the interpreter keeps its worker from sending what was finished before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from batchyard_server.codec import outcomes, segments
+from batchyard_server.execution import messages
+from batchyard_server.execution.cell import Cell
+from batchyard_server.model import ranges as rg
+from batchyard_server.model.task import Flush
+from batchyard_worker.v1 import worker_pb2
+
+UNSENT_NS = 300_000_000  # a worker that is well sends within 25 ms
+
+
+class Inbox:
+    """What one worker has delivered."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._place = (0, 0)  # block, and offset behind what the last flush spoke of
+        self._known: dict[int, tuple[int, int]] = {}  # by subtask: records that flushes brought; and those fetched too
+        self._storing = 0  # what was fetched and is not durable
+        self._acks: list[Callable[[], None]] = []  # which wait for that
+        self._flush = 0  # the last one
+        self._seen = (0, 0, 0, 0)  # subtask, block, bytes written and flush sent when they were looked at last
+        self._seen_ns = 0
+
+    def take(self, message: worker_pb2.Outcomes) -> Flush:
+        """The outcomes of a flush that are not known yet. Raises ValueError if it makes no sense."""
+        page = self._cell.part(message.block, message.start, message.end) + message.page
+        self._cell.taken(message.flush)
+        self._flush, self._place = message.flush, (message.block, message.end)
+        flush = messages.flush(message, page)
+        sent, known = self._known.pop(message.lease, (0, 0))
+        after = sent + flush.count
+        if not message.last:
+            self._known[message.lease] = (after, max(after, known))
+        return _cut(flush, known - sent) if known > sent else flush
+
+    def fetch(self, number: int, ranges: rg.Ranges, now_ns: int) -> Flush | None:
+        """What subtask `number`, which runs, has had for UNSENT_NS without sending it, if there is anything."""
+        seen = (number, *self._cell.written())
+        if seen != self._seen:
+            self._seen, self._seen_ns = seen, now_ns
+            return None
+        _, block, written, flush = seen
+        if now_ns - self._seen_ns < UNSENT_NS or flush != self._flush:
+            return None
+        self._seen_ns = now_ns
+        start = self._place[1] if self._place[0] == block else 0  # else it went on there after its last flush
+        sent, known = self._known.get(number, (0, 0))
+        records = segments.split_page(self._cell.part(block, start, written))[known - sent :]
+        if not records:
+            return None
+        self._known[number] = (sent, known + len(records))
+        mine = rg.take(rg.take(ranges, known)[1], len(records))[0]
+        return outcomes.of_records(mine, records)
+
+    def storing(self) -> Callable[[], None]:
+        """What was fetched is being stored; the result is to be called when it is durable."""
+        self._storing += 1
+        return self._stored
+
+    def _stored(self) -> None:
+        self._storing -= 1
+        if not self._storing:
+            acks, self._acks = self._acks, []
+            for ack in acks:
+                ack()
+
+    def acknowledge(self, ack: Callable[[], None]) -> None:
+        """A flush is durable: tell the worker, once all that was fetched before is durable too."""
+        if self._storing:
+            self._acks.append(ack)
+        else:
+            ack()
+
+
+def _cut(flush: Flush, known: int) -> Flush:
+    """The flush without its first `known` records."""
+    known = min(known, flush.count)
+    mine = rg.take(flush.ranges, known)[1]
+    first = mine[0][0] if mine else None
+    return replace(
+        flush,
+        ranges=mine,
+        count=flush.count - known,
+        page=segments.join_page(segments.split_page(flush.page)[known:]),
+        failed=[index for index in flush.failed if first is not None and index >= first],
+        failures=[each for each in flush.failures if first is not None and each[0] >= first],
+    )
