@@ -56,7 +56,7 @@ class FakeWorker:
         self.running: int | None = None
         self._left: deque[int] = deque()
         self._stopped = False  # the present subtask ends after the record at hand
-        self.inbox = Inbox(cast(Any, EmptyCell()))
+        self.inbox = Inbox(cast(Any, EmptyCell()), self.send)
         self._callbacks = callbacks
         self._clock = clock
         self._cell = Progress(0, -1, 0, 0)

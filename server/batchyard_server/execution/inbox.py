@@ -24,12 +24,14 @@ UNSENT_NS = 300_000_000  # a worker that is well sends within 25 ms
 class Inbox:
     """What one worker has delivered."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, send: Callable[[bytes], None]) -> None:
         self._cell = cell
+        self._send = send
         self._place = (0, 0)  # block, and offset behind what the last flush spoke of
         self._known: dict[int, tuple[int, int]] = {}  # by subtask: records that flushes brought; and those fetched too
         self._storing = 0  # what was fetched and is not durable
-        self._acks: list[Callable[[], None]] = []  # which wait for that
+        self._durable: set[int] = set()  # flushes beyond `_acked`
+        self._acked = 0
         self._flush = 0  # the last one
         self._seen = (0, 0, 0, 0)  # subtask, block, bytes written and flush sent when they were looked at last
         self._seen_ns = 0
@@ -72,17 +74,21 @@ class Inbox:
 
     def _stored(self) -> None:
         self._storing -= 1
-        if not self._storing:
-            acks, self._acks = self._acks, []
-            for ack in acks:
-                ack()
+        self._acknowledge()
 
-    def acknowledge(self, ack: Callable[[], None]) -> None:
-        """A flush is durable: tell the worker, once all that was fetched before is durable too."""
-        if self._storing:
-            self._acks.append(ack)
-        else:
-            ack()
+    def durable(self, flush: int) -> None:
+        """A flush is durable, or was refused."""
+        self._durable.add(flush)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Tell the worker. Acks say "everything up to", so one that overtook another, or what was fetched, waits."""
+        before = self._acked
+        while not self._storing and self._acked + 1 in self._durable:
+            self._acked += 1
+            self._durable.discard(self._acked)
+        if self._acked != before:
+            self._send(messages.ack(self._acked))
 
 
 def _cut(flush: Flush, known: int) -> Flush:

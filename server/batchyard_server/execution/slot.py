@@ -87,8 +87,7 @@ class LocalSlot:
         self._asked_back: dict[int, int] = {}  # number → when it is killed if there is no answer, 0 = never
         self._reserved = self._work_ns = self._unknown = 0
         self._numbers = 0
-        self._flushes = self._acked = 0  # of the present worker: received; durable without a gap
-        self._durable: set[int] = set()  # flushes beyond `_acked`
+        self._flushes = 0  # of the present worker
         self._cause = Cause.CRASH
         self._timed_out: Progress | None = None
         self._stalled = False
@@ -203,8 +202,7 @@ class LocalSlot:
             return False
         self.phase, self.handler, self.next_handler = Phase.STARTING, handler, ""
         self.since_ns = self.idle_since_ns = self._inspected_ns = self._clock.monotonic_ns()
-        self._flushes = self._acked = 0
-        self._durable.clear()
+        self._flushes = 0
         self._cause, self._timed_out, self._stalled = Cause.CRASH, None, False
         return True
 
@@ -323,11 +321,11 @@ class LocalSlot:
             return
         self._flushes = outcomes.flush
         self._stalled = False
-        ack = partial(worker.inbox.acknowledge, partial(self._ack, worker, outcomes.flush))
+        ack = partial(worker.inbox.durable, outcomes.flush)
         try:
             flush = worker.inbox.take(outcomes)
-        except ValueError as error:  # a handler wrote where it must not; nothing that this worker says holds any more
-            log.error("%s: %s", self.name, error)
+        except ValueError:  # a handler wrote where it must not; nothing that this worker says holds any more
+            log.exception("%s: what it sent makes no sense", self.name)
             self.kill(Cause.CRASH)
             return
         subtask = self._in_flight.get(outcomes.lease)
@@ -346,18 +344,6 @@ class LocalSlot:
         flush = worker.inbox.fetch(number, subtask.lease.ranges, now_ns)
         if flush is not None:
             self._reports.outcomes(subtask, flush, last=False, work_ns=0, ack=worker.inbox.storing())
-
-    def _ack(self, worker: Worker | None, flush: int) -> None:
-        """A flush is durable. Acks say "everything up to", so one that overtook another waits for it."""
-        if worker is None or worker is not self._worker:
-            return
-        self._durable.add(flush)
-        before = self._acked
-        while self._acked + 1 in self._durable:
-            self._acked += 1
-            self._durable.discard(self._acked)
-        if self._acked != before:
-            worker.send(messages.ack(self._acked))
 
     def _on_dropped(self, dropped: worker_pb2.Dropped) -> None:
         number = dropped.lease

@@ -102,7 +102,7 @@ class Worker:
         self._command = command
         self._loop = asyncio.get_running_loop()
         self._cell = Cell()
-        self.inbox = Inbox(self._cell)
+        self.inbox = Inbox(self._cell, self.send)
         self._unsent: list[bytes] = [command.first]
         self._transport: asyncio.Transport | None = None
         self._timers: list[asyncio.TimerHandle] = []

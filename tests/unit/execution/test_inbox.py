@@ -25,13 +25,17 @@ class Side:
 
     def __init__(self) -> None:
         self.cell = Cell()
-        self.inbox = Inbox(self.cell)
+        self.said: list[int] = []
+        self.inbox = Inbox(self.cell, self._hear)
         self.now_ns = 10**9
         self._ours, self._theirs = socket.socketpair()
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._blocks = shared.Blocks(memoryview(mmap.mmap(self.cell.fd, shared.BYTES)))
         self.box = outbox.Outbox(self._ours, self._blocks)
         self._done = 0
+
+    def _hear(self, frame: bytes) -> None:
+        self.said.append(worker_pb2.ToWorker.FromString(frame[4:]).ack.flush)
 
     def begin(self, number: int) -> None:
         self._done = 0
@@ -188,21 +192,25 @@ def test_an_outcome_that_fits_no_block_comes_in_its_flush(side: Side) -> None:
     assert [indexes(flush) for flush in side.take()] == [INDEXES[:3], INDEXES[3:4]]
 
 
-def test_a_flush_is_acknowledged_after_what_was_fetched_before_it(side: Side) -> None:
-    said: list[str] = []
+def test_acknowledgements_go_out_in_order_and_after_what_was_fetched_before(side: Side) -> None:
+    side.inbox.durable(2)
+    assert side.said == []
+    side.inbox.durable(1)
+    assert side.said == [2]
     first, second = side.inbox.storing(), side.inbox.storing()
-    side.inbox.acknowledge(lambda: said.append("a"))
+    side.inbox.durable(3)
     second()
-    assert said == []
+    assert side.said == [2]
     first()
-    assert said == ["a"]
-    side.inbox.acknowledge(lambda: said.append("b"))
-    assert said == ["a", "b"]
+    assert side.said == [2, 3]
+    side.inbox.durable(4)
+    assert side.said == [2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    "part", [(-1, 0, 0), (shared.BLOCKS, 0, 0), (0, 5, 4), (0, -1, 4), (0, 0, shared.BLOCK_BYTES + 1)]
-)
+ELSEWHERE = [(-1, 0, 0), (shared.BLOCKS, 0, 0), (0, 5, 4), (0, -1, 4), (0, 0, shared.BLOCK_BYTES + 1)]
+
+
+@pytest.mark.parametrize("part", ELSEWHERE)
 def test_a_flush_that_speaks_of_other_memory_is_refused(side: Side, part: tuple[int, int, int]) -> None:
     block, start, end = part
     with pytest.raises(ValueError, match="no part"):
