@@ -281,14 +281,14 @@ class AllRecordsFailedError(BatchTaskError):
     """ALL_RECORDS_FAILED: every record of the task failed."""
 
 
-class ProcessNotReapedError(BatchTaskError):
-    """PROCESS_NOT_REAPED: a process of the task could not be ended even by SIGKILL."""
-
-
 class BatchTaskCancelled(BatchTaskError):
     """TASK_CANCELLED: the task ended CANCELLED. `partial` holds the outcomes recorded before."""
 
     verb = "was cancelled"
+
+
+class ProcessNotReapedError(BatchTaskCancelled):
+    """PROCESS_NOT_REAPED: the task was cancelled, and a process of it could not be ended even by SIGKILL."""
 
 
 class RecordFailedError(BatchyardError):

@@ -113,8 +113,11 @@ class Placeholders:
         self._generation = generation
         self._head = shadow_pb2.RecordInputHead()
 
-    def make(self, index: int, state: RecordState, record_input: bytes | None) -> bytes:
-        """Serialized RecordInfo, without `input`; `record_input` (serialized RecordInput) gives its record_id."""
+    def make(self, index: int, state: RecordState, record_input: bytes | None, attempt: int) -> bytes:
+        """Serialized RecordInfo, without `input`; `record_input` (serialized RecordInput) gives its record_id.
+
+        `attempt`: executions that are known to have begun.
+        """
         record_id = ""
         if record_input is not None:
             self._head.ParseFromString(record_input)
@@ -124,5 +127,6 @@ class Placeholders:
             index=index,
             record_id=record_id,
             state=state.value,  # pyright: ignore[reportArgumentType] - the enums have the same numbers
+            attempt=attempt,
             generation=self._generation,
         ).SerializeToString()

@@ -13,6 +13,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from batchyard.v1 import batch_task_pb2
 from batchyard_server.codec import parts
@@ -204,10 +205,17 @@ def cancelled_error(reason: str = "") -> bytes:
 
 
 def add_unreaped(error: bytes, process_ids: Sequence[int]) -> bytes:
-    """`error` (serialized Status) with a PROCESS_NOT_REAPED detail for these processes."""
+    """`error` (serialized Status) with the reason PROCESS_NOT_REAPED, and these processes beside those it names.
+
+    It takes the place of the reason that is there: a status has one ErrorInfo (AIP-193).
+    """
     status = status_pb2.Status.FromString(error)
-    pids = ",".join(map(str, process_ids))
-    parts.add_reason(status, Reason.PROCESS_NOT_REAPED, {"process_ids": pids})
+    before = ErrorInfo()
+    kept = [detail for detail in status.details if not detail.Unpack(before)]
+    named = before.metadata["process_ids"].split(",") if "process_ids" in before.metadata else []
+    del status.details[:]
+    parts.add_reason(status, Reason.PROCESS_NOT_REAPED, {"process_ids": ",".join([*named, *map(str, process_ids)])})
+    status.details.extend(kept)
     return status.SerializeToString()
 
 

@@ -232,9 +232,9 @@ class LeaseStore(Protocol):
     ) -> Task | None:
         """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
 
-        A CANCELLING task without a live lease becomes CANCELLED in the same transaction; `unreaped` process ids add a
-        PROCESS_NOT_REAPED detail to its error. Not without `ends_cancel`: the caller knows of a worker that may still
-        run records of the task without a lease. None = the task is gone. Idempotent: a lease that does not live is
+        A CANCELLING task without a live lease becomes CANCELLED in the same transaction; `unreaped` process ids make
+        PROCESS_NOT_REAPED the reason of its error. Not without `ends_cancel`: the caller knows of a worker that may
+        still run records of the task without a lease. None = the task is gone. Idempotent: a lease that does not live is
         left alone, but the state rule is still applied.
         """
         ...

@@ -12,7 +12,7 @@ from batchyard_server.codec import segments
 from batchyard_server.codec.v1.shadow_pb2 import RawInputs
 from batchyard_server.model import limits
 from batchyard_server.model.record import Order, View
-from batchyard_server.model.task import Task
+from batchyard_server.model.task import Attempts, Task
 from batchyard_server.store.protocols import Store
 from tests.support import store as make
 from tests.support.outcomes import flush
@@ -32,6 +32,21 @@ async def test_records_without_an_outcome_are_placeholders(store: Store) -> None
         name=f"{task.name}/records/0", index=0, record_id="r0", state=S.PENDING, generation=1
     )
     assert (got.count, got.next_position, got.more) == (5, 5, False)
+
+
+async def test_placeholders_say_how_often_their_records_began(store: Store) -> None:
+    task = await store.create_task(make.new_task("a", 6), None)
+    lease = await make.lease(store, task)
+    await store.record_outcomes(lease, flush(task.name, ok=[0]))
+    await store.release(lease, {2: Attempts(begun=2, lost=1), 4: Attempts(begun=1, lost=0)})
+    got = await make.page(store, task, running=frozenset({4, 5}))
+    records = make.parse(segments.split_page(got.records))
+    assert [record.attempt for record in records][1:] == [0, 2, 0, 2, 1]
+    await store.update_task(task.name, make.cancel, None)
+    await store.release(lease, {})
+    for order in Order:
+        records = make.parse(await make.read_all(store, task, order))
+        assert [record.attempt for record in records if record.state == S.CANCELLED] == [0, 2, 0, 1, 0]
 
 
 async def test_view_full_adds_the_input(store: Store) -> None:

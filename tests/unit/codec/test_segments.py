@@ -65,14 +65,15 @@ def test_a_page_is_the_public_response() -> None:
 def test_a_placeholder_is_a_record_without_an_outcome() -> None:
     make = segments.Placeholders(TaskName("p", "t"), 2)
     with_id = RecordInput(record_id="mine", payload=Payload(text="1")).SerializeToString()
-    assert RecordInfo.FromString(make.make(0, RecordState.CANCELLED, with_id)) == RecordInfo(
+    assert RecordInfo.FromString(make.make(0, RecordState.CANCELLED, with_id, 3)) == RecordInfo(
         name="projects/p/batchTasks/t/records/0",
         index=0,
         record_id="mine",
         state=RecordInfo.CANCELLED,
+        attempt=3,
         generation=2,
     )
-    assert RecordInfo.FromString(make.make(7, RecordState.PENDING, None)).HasField("index")
+    assert RecordInfo.FromString(make.make(7, RecordState.PENDING, None, 0)).HasField("index")
 
 
 @given(st.binary(max_size=400))

@@ -197,10 +197,11 @@ def test_the_error_of_a_failed_task_stays_within_its_bound() -> None:
     assert first.failed_requests_truncated
 
 
-def test_processes_that_were_not_reaped_are_a_detail() -> None:
-    status = Status.FromString(task_bytes.add_unreaped(task_bytes.cancelled_error(), [7, 8]))
-    reasons = [ErrorInfo(), ErrorInfo()]
-    for detail, reason in zip(status.details, reasons, strict=True):
-        assert detail.Unpack(reason)
-    assert [reason.reason for reason in reasons] == [Reason.TASK_CANCELLED, Reason.PROCESS_NOT_REAPED]
-    assert reasons[1].metadata["process_ids"] == "7,8"
+def test_processes_that_were_not_reaped_are_the_reason() -> None:
+    error = task_bytes.add_unreaped(task_bytes.cancelled_error("enough"), [7, 8])
+    status = Status.FromString(task_bytes.add_unreaped(error, [9]))
+    assert status.message == "the batch task was cancelled: enough"
+    (detail,) = status.details
+    reason = ErrorInfo()
+    assert detail.Unpack(reason)
+    assert (reason.reason, reason.metadata["process_ids"]) == (Reason.PROCESS_NOT_REAPED, "7,8,9")

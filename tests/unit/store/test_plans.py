@@ -40,6 +40,7 @@ STATEMENTS = {
     "wide outcome segments": outcomes.WIDE_ONES,
     "all outcome segments": outcomes.ALL,
     "outcomes by completion": records.SEQUENCE,
+    "what began of some records": outcomes.BEGUN,
     "counts of tasks": tasks.UPDATE_COUNTS.statement(8),
     "all that changes of tasks": tasks.UPDATE_ALL.statement(8),
     "ends of operations": operations.FINISH.statement(8),

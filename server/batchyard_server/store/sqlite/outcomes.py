@@ -44,6 +44,8 @@ ALL = (
     "ORDER BY lo"
 )
 
+BEGUN = "SELECT idx, begun FROM attempt WHERE task_key = ? AND generation = ? AND idx >= ? AND idx < ?"
+
 
 class Found(NamedTuple):
     """Where a stored segment is: its row, and how many indexes within [lo, hi) it holds."""
@@ -197,6 +199,11 @@ def attempts(source: Reader | Transaction, task_key: int, generation: int) -> di
         "SELECT idx, begun, lost FROM attempt WHERE task_key = ? AND generation = ?", (task_key, generation)
     )
     return {index: Attempts(begun=begun, lost=lost) for index, begun, lost in rows}
+
+
+def begun_between(reader: Reader, task_key: int, generation: int, start: int, end: int) -> dict[int, int]:
+    """Executions that began, by index, of those of [start, end) of which it is known."""
+    return dict(reader.run(BEGUN, (task_key, generation, start, end)))
 
 
 def add_failures(tx: Transaction, held: Entry, failures: Sequence[tuple[int, bytes]]) -> Entry:

@@ -159,8 +159,10 @@ class RecordReader:
             return position
         source = inputs.Records(reader, inputs.between(reader, task.key, wanted[0][0], wanted[-1][1]))
         make = codec.Placeholders(task.name, task.generation)
+        begun = outcomes.begun_between(reader, task.key, task.generation, wanted[0][0], wanted[-1][1])
         for index in outcomes.expand(wanted):
-            if not page.add(_placeholder(source, make, index, RecordState.CANCELLED, query.view)):
+            state, attempt = RecordState.CANCELLED, begun.get(index, 0)
+            if not page.add(_placeholder(source, make, index, state, attempt, query.view)):
                 break
             position += 1
         return position
@@ -182,10 +184,12 @@ def _recorded(reader: Reader, task: Task, generation: int) -> int:
     return reader.run(_RECORDED, (task.key, generation))[0][0] or 0
 
 
-def _placeholder(source: inputs.Records, make: codec.Placeholders, index: int, state: RecordState, view: View) -> bytes:
+def _placeholder(
+    source: inputs.Records, make: codec.Placeholders, index: int, state: RecordState, attempt: int, view: View
+) -> bytes:
     full = view is View.FULL
     record_input = source.get(index) if full or source.has_id(index) else None
-    record = make.make(index, state, record_input)
+    record = make.make(index, state, record_input, attempt)
     return codec.with_input(record, record_input) if full and record_input is not None else record
 
 
@@ -225,6 +229,7 @@ class _IndexPage:
         self._loaded: dict[int, bytes] = {}  # records of cut segments that have not been reached yet
         self._source = inputs.Records(reader, inputs.between(reader, task.key, self._start, self._end))
         self._make = codec.Placeholders(task.name, query.generation)
+        self._begun: dict[int, int] | None = None  # read with the first record that has no outcome
 
     def read(self) -> RecordPage:
         """The page."""
@@ -280,10 +285,18 @@ class _IndexPage:
                 running = cursor in self._query.running
                 waiting = RecordState.RUNNING if running else RecordState.PENDING
                 state = RecordState.CANCELLED if final else waiting
-                record = _placeholder(self._source, self._make, cursor, state, self._query.view)
+                attempt = self._begun_before(cursor) + running
+                record = _placeholder(self._source, self._make, cursor, state, attempt, self._query.view)
             elif full:
                 record = codec.with_input(record, self._source.get(cursor))
             if not self._page.add(record):
                 break
             cursor += 1
         return cursor
+
+    def _begun_before(self, index: int) -> int:
+        """Executions of a record without an outcome that are known to have begun."""
+        if self._begun is None:
+            key, generation = self._query.task_key, self._query.generation
+            self._begun = outcomes.begun_between(self._reader, key, generation, self._start, self._end)
+        return self._begun.get(index, 0)
