@@ -133,5 +133,5 @@ long-bounds: dev
 	@GOBIN=$(CURDIR)/.tools/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 
 .PHONY: clean
-clean: ## Remove what make made, but not batchyard-data
-	@rm -rf $(VENV) .tools build dist proto/.googleapis .pytest_cache .ruff_cache
+clean: ## Remove what make made, but not batchyard-data and bench-results
+	@git clean -fdXq -e '!/batchyard-data' -e '!/bench-results'

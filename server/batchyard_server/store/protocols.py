@@ -234,8 +234,8 @@ class LeaseStore(Protocol):
 
         A CANCELLING task without a live lease becomes CANCELLED in the same transaction; `unreaped` process ids make
         PROCESS_NOT_REAPED the reason of its error. Not without `ends_cancel`: the caller knows of a worker that may
-        still run records of the task without a lease. None = the task is gone. Idempotent: a lease that does not live is
-        left alone, but the state rule is still applied.
+        still run records of the task without a lease. None = the task is gone. Idempotent: a lease that does not live
+        is left alone, but the state rule is still applied.
         """
         ...
 
