@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import sys
 
-KEEP_BYTES = 16 * 1024 * 1024
-"""Blocks below this come from the heap, and so much free memory stays at its end."""
+KEEP_BYTES = 4 * 1024 * 1024
+"""So much free memory stays at the end of each thread's heap."""
+BLOCK_BYTES = 640 * 1024
+"""Larger blocks do not come from the heap, where they would leave holes: they are given back at once."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -24,4 +26,4 @@ def keep() -> None:
 
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_TRIM_THRESHOLD, KEEP_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, KEEP_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""How large is a page? By the bytes on the wire: 512 KiB in a stream, 3.5 MiB in a list, or one record alone."""
+"""How large is a page? By the bytes on the wire: 384 KiB in a stream, 3.5 MiB in a list, or one record alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.server import SECONDS
 
 KIB = 1024
-STREAM, UNARY = 512 * KIB, 3584 * KIB
+STREAM, UNARY = 384 * KIB, 3584 * KIB
 LARGEST = 1024 * KIB - 64
 _SERVICE = "/batchyard.v1.BatchTaskService/"
 

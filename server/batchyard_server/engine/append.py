@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 
 from batchyard_server.codec import segments
@@ -20,7 +20,7 @@ from batchyard_server.model import limits
 from batchyard_server.model.errors import Aborted, InvalidArgument, Reason
 from batchyard_server.model.names import TaskName, parse_task
 from batchyard_server.model.states import Event, after
-from batchyard_server.model.task import Task
+from batchyard_server.model.task import InputSegment, Task
 
 MOST_MESSAGES = 16
 MOST_BYTES = 8 * limits.MIB
@@ -109,7 +109,11 @@ class _Pipe:
         while self._commits and self._is_full(message.size):
             self._changed.clear()
             await self._changed.wait()
-        commit = None if message.first is None else asyncio.create_task(self._commit(message.first, message))
+        commit = None
+        if message.first is not None:  # from here on the records are held once, as segments
+            cut = segments.cut_inputs(message.inputs.records, message.first)
+            ids = [(record_id, message.first + position) for record_id, position in message.inputs.ids]
+            commit = asyncio.create_task(self._commit(message.first, cut, ids))
         self._commits.append((commit, message.size))
         self._hold(message.size)
         self._changed.set()
@@ -126,9 +130,7 @@ class _Pipe:
         self._bytes += size
         self._streams.bytes += size
 
-    async def _commit(self, first: int, message: Append) -> int:
-        cut = segments.cut_inputs(message.inputs.records, first)
-        ids = [(record_id, first + position) for record_id, position in message.inputs.ids]
+    async def _commit(self, first: int, cut: Sequence[InputSegment], ids: Sequence[tuple[str, int]]) -> int:
         total = await self._deps.store.append_records(self._task.name, self._task.uid, first, cut, ids)
         self._deps.failpoints.hit("engine.append.after_store")
         return total

@@ -41,7 +41,7 @@ STREAM_PAGE_SIZE = Limit(field="page_size", maximum=4096, unit="items")  # of on
 
 DEFAULT_PAGE_SIZE = 100
 UNARY_PAGE_BYTES = 3_670_016  # 3.5 MiB: leaves room below the 4 MiB that default clients accept
-STREAM_PAGE_BYTES = 512 * KIB  # what a stream may hold in memory for a client that stopped reading, twice
+STREAM_PAGE_BYTES = 384 * KIB  # what a stream may hold in memory for a client that stopped reading, twice
 FIRST_STREAM_PAGE_BYTES = 32 * KIB  # each message may be twice the one before: who never reads costs little
 RECORDS_TAIL_BYTES = 128  # of a page of records: room for its tokens
 TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from batchyard_server.engine import streaming
 from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits
 
@@ -62,6 +63,18 @@ async def test_a_stream_that_is_closed_gives_its_read_up() -> None:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert source.given_up == 1
+
+
+async def test_a_page_that_is_not_taken_soon_is_dropped_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0)
+    source = Source(2)
+    async with aclosing(read_ahead(source.read, source.after, 0)) as pages:
+        assert await anext(pages) == 0
+        ticks = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.001, ticks.set)  # behind that of the page
+        await ticks.wait()
+        assert [page async for page in pages] == [1, 2]
+    assert [position for position, _ in source.asked].count(1) == 2
 
 
 async def test_an_error_of_a_read_ends_the_stream_after_the_page_before() -> None:

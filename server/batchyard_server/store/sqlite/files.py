@@ -131,7 +131,7 @@ def _prepare_writer(directory: Directory, connection: apsw.Connection) -> None:
     connection.set_busy_timeout(250)  # how long a checkpoint may wait for readers, and every caller with it
     connection.pragma("synchronous", "FULL")
     connection.pragma("journal_size_limit", WAL_BYTES)
-    connection.pragma("cache_size", -16 * 1024)
+    connection.pragma("cache_size", -8 * 1024)
     if directory.store.stat().st_size <= CHECKED_WHOLE_BYTES:
         problem = connection.execute("PRAGMA quick_check(1)").fetchall()[0][0]
         if problem != "ok":
