@@ -155,7 +155,7 @@ class MemoryStore:
             if taken and size > max_bytes:
                 break
             taken.append(index)
-        records = (self.held[task_key].inputs[index] for index in taken)
+        records = [self.held[task_key].inputs[index] for index in taken]
         return rg.from_indexes(taken), segments.join_inputs(records)
 
     async def grant(self, lease: Lease) -> Task:

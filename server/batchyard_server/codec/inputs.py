@@ -12,9 +12,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard_server.codec.segments import cut_inputs
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model import limits
 from batchyard_server.model.errors import InvalidArgument, Reason
+from batchyard_server.model.task import InputSegment
 
 if TYPE_CHECKING:
     from batchyard.v1.record_pb2 import RecordInput
@@ -38,11 +40,14 @@ class Append:
     Attributes:
         name: of the task; may be empty after the first message.
         first: index of the first record; None in a message without records, which asks for next_index.
+        segments: the records, ready to store: so they are held once until then.
+        ids: (record_id, index) of the records that have one.
     """
 
     name: str
     first: int | None
-    inputs: Inputs
+    segments: Sequence[InputSegment]
+    ids: Sequence[tuple[str, int]]
     size: int
 
 
@@ -56,14 +61,20 @@ def created_inputs(raw: bytes, request: service.CreateBatchTaskRequest) -> Input
 def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
     """One message of AppendRecords, `request` being `raw` parsed. Raises InvalidArgument."""
     if not request.records:
-        return Append(name=request.name, first=None, inputs=Inputs((), ()), size=len(raw))
+        return Append(name=request.name, first=None, segments=(), ids=(), size=len(raw))
     if not request.HasField("first_index"):
         raise InvalidArgument("first_index", "is required in a message with records")
     first = request.first_index
     if first < 0:
         raise InvalidArgument("first_index", "must not be negative")
     inputs = _check(shadow_pb2.RawInputs.FromString(raw).records, request.records)
-    return Append(name=request.name, first=first, inputs=inputs, size=len(raw))
+    return Append(
+        name=request.name,
+        first=first,
+        segments=cut_inputs(inputs.records, first),
+        ids=[(record_id, first + position) for record_id, position in inputs.ids],
+        size=len(raw),
+    )
 
 
 def _check(raws: Iterable[bytes], records: Iterable[RecordInput]) -> Inputs:

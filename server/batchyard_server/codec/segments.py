@@ -23,6 +23,8 @@ ZSTD = 1
 _WORTH_TRYING = 512  # bytes; smaller ones save next to nothing
 _MOST_KEPT = 0.8  # of the bytes: compression must save more than a fifth
 
+_LARGE = 1024  # bytes of a record that is put into a segment by hand: a message would copy it once more
+_INPUTS_TAG = b"\x1a"  # RawInputs.records = 3
 _INPUT_TAG = b"\x2a"  # RecordInfo.input = 5
 
 
@@ -53,7 +55,7 @@ def cut_inputs(records: Iterable[bytes], first: int) -> list[InputSegment]:
     """
     segments: list[InputSegment] = []
     records = list(records)
-    if 0 < len(records) <= limits.SEGMENT_RECORDS:
+    if 0 < len(records) <= limits.SEGMENT_RECORDS and sum(map(len, records)) <= limits.SEGMENT_BYTES:
         blob = join_inputs(records)
         if len(blob) <= limits.SEGMENT_BYTES:
             return [InputSegment(first=first, count=len(records), blob=blob)]
@@ -77,8 +79,10 @@ def split_inputs(blob: bytes) -> Sequence[bytes]:
     return shadow_pb2.RawInputs.FromString(blob).records
 
 
-def join_inputs(records: Iterable[bytes]) -> bytes:
+def join_inputs(records: Sequence[bytes]) -> bytes:
     """A serialized RawInputs of these records."""
+    if records and len(records[0]) >= _LARGE:
+        return b"".join([part for record in records for part in (_INPUTS_TAG, varint(len(record)), record)])
     return shadow_pb2.RawInputs(records=records).SerializeToString()
 
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 
-from batchyard_server.codec import segments
 from batchyard_server.codec.inputs import Append
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
@@ -110,10 +109,8 @@ class _Pipe:
             self._changed.clear()
             await self._changed.wait()
         commit = None
-        if message.first is not None:  # from here on the records are held once, as segments
-            cut = segments.cut_inputs(message.inputs.records, message.first)
-            ids = [(record_id, message.first + position) for record_id, position in message.inputs.ids]
-            commit = asyncio.create_task(self._commit(message.first, cut, ids))
+        if message.first is not None:
+            commit = asyncio.create_task(self._commit(message.first, message.segments, message.ids))
         self._commits.append((commit, message.size))
         self._hold(message.size)
         self._changed.set()
@@ -130,8 +127,8 @@ class _Pipe:
         self._bytes += size
         self._streams.bytes += size
 
-    async def _commit(self, first: int, cut: Sequence[InputSegment], ids: Sequence[tuple[str, int]]) -> int:
-        total = await self._deps.store.append_records(self._task.name, self._task.uid, first, cut, ids)
+    async def _commit(self, first: int, segments: Sequence[InputSegment], ids: Sequence[tuple[str, int]]) -> int:
+        total = await self._deps.store.append_records(self._task.name, self._task.uid, first, segments, ids)
         self._deps.failpoints.hit("engine.append.after_store")
         return total
 

@@ -98,4 +98,7 @@ class BatchTasks:
 async def _appends(raws: AsyncIterator[bytes]) -> AsyncIterator[Append]:
     async for raw in raws:
         check_size(raw)
-        yield requests.append_records(raw)
+        message = requests.append_records(raw)
+        del raw  # up to 4 MiB, which need not wait for the next one
+        yield message
+        del message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from batchyard.v1.batch_task_service_pb2 import ListRecordsResponse
 from batchyard.v1.payload_pb2 import Payload
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
 from batchyard_server.codec import segments
+from batchyard_server.codec.v1.shadow_pb2 import RawInputs
 from batchyard_server.model import limits
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import RecordState
@@ -54,6 +56,14 @@ def test_pages_put_one_after_the_other_are_a_page(first: list[bytes], second: li
     page = segments.join_page(first) + segments.join_page(second)
     assert segments.split_page(page) == first + second
     assert len(page) == sum(segments.framed(len(record)) for record in first + second)
+
+
+@pytest.mark.parametrize("size", [0, 1023, 1024, 20_000])
+def test_inputs_are_the_field_of_the_request_however_large_they_are(size: int) -> None:
+    records = [b"\x12" + bytes([number]) * size for number in range(5)]
+    assert segments.split_inputs(segments.join_inputs(records)) == records
+    assert segments.join_inputs(records) == RawInputs(records=records).SerializeToString()
+    assert segments.join_inputs([]) == b""
 
 
 def test_a_page_is_the_public_response() -> None:

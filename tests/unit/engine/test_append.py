@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchyard_server.codec.inputs import Append, Inputs
+from batchyard_server.codec.inputs import Append
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.engine.append import (
     MOST_BYTES,
@@ -80,7 +80,7 @@ class Client:
 
     async def messages(self) -> AsyncIterator[Append]:
         while True:
-            yield Append(name=str(self.name), first=self.sent, inputs=Inputs([b""], []), size=self.size)
+            yield Append(name=str(self.name), first=self.sent, segments=(), ids=(), size=self.size)
             self.sent += 1
 
 
