@@ -120,3 +120,14 @@ def test_malformed_bytes_are_a_value_error(value: Any, data: st.DataObject) -> N
 def test_any_bytes_end_in_a_value_or_a_value_error(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         decode_value(data)
+
+
+def test_tags_in_more_bytes_than_they_need() -> None:
+    """Every parser of protobuf takes them; a tag of field 1 as two bytes, in an object and in a list."""
+    text = b"\x1a\x01x"
+    item = b"\x8a\x00" + bytes([len(text)]) + text
+    entry = b"\x0a\x01a\x12" + bytes([len(text)]) + text
+    member = b"\x8a\x00" + bytes([len(entry)]) + entry
+    for data in (b"\x32" + bytes([len(item)]) + item, b"\x2a" + bytes([len(member)]) + member):
+        assert decode_value(data) == MessageToDict(struct_pb2.Value.FromString(data))
+    assert decode_value(b"\x32" + bytes([len(item)]) + item) == ["x"]
