@@ -98,6 +98,16 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     await store.close()
 
 
+async def test_a_task_may_have_the_id_of_an_operation(tmp_path: pathlib.Path) -> None:
+    store = await opened(tmp_path)
+    first = await store.create_task(make.new_task("t", 1, draft=True), None)
+    second = await store.create_task(make.new_task(first.operation, 1, draft=True), None)
+    for _ in range(2):
+        assert (await store.get_info(second.name)).key == second.key
+        assert (await store.get_operation(first.operation_name))[1] == first
+    await store.close()
+
+
 async def test_readers_beside_a_writer_see_no_step_back(tmp_path: pathlib.Path) -> None:
     store = await opened(tmp_path)
     task = await store.create_task(make.new_task("t", 1, draft=True), None)

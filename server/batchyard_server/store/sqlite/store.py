@@ -186,7 +186,9 @@ class SqliteStore:
     async def get_info(self, name: TaskName) -> TaskInfo:
         """See Store.get_info."""
         return self._recall.get(
-            name, lambda: self._readers.now(lambda reader: tasks.info(reader, name)), lambda it: (it.key, len(it.info))
+            ("info", name),
+            lambda: self._readers.now(lambda reader: tasks.info(reader, name)),
+            lambda it: (it.key, len(it.info)),
         )
 
     async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
@@ -194,7 +196,7 @@ class SqliteStore:
         read = partial(listing.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
         if limit <= _READ_HERE_ROWS:
             return self._recall.get(
-                (project, after, limit, max_bytes),
+                ("tasks", project, after, limit, max_bytes),
                 lambda: self._readers.now(lambda reader: reader.snapshot(read)),
                 lambda it: (ANY_TASK, len(it.entries)),
             )
@@ -203,7 +205,7 @@ class SqliteStore:
     async def get_operation(self, name: OperationName) -> tuple[Operation, Task]:
         """See Store.get_operation."""
         return self._recall.get(
-            name,
+            ("operation", name),
             lambda: self._readers.now(lambda reader: operations.by_name(reader, name)),
             lambda it: (it[1].key, len(it[0].metadata) + len(it[0].result) + len(it[1].fixed)),
         )
@@ -217,7 +219,7 @@ class SqliteStore:
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
         await self.writer.submit(lambda tx: submit.delete_operation(tx, name), direct=True)
-        self._recall.forget(name)
+        self._recall.forget(("operation", name))
 
     async def failures(self, task_key: int, generation: int) -> list[tuple[int, bytes]]:
         """See Store.failures."""
