@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
+import tempfile
 from typing import NamedTuple
 
 import apsw
@@ -74,10 +76,21 @@ def send(seen: Seen, number: int = signal.SIGKILL) -> bool:
 
 
 def server_id(data: pathlib.Path) -> str:
-    """The id that a data directory gives to its servers; looks at the file without touching it."""
-    connection = apsw.Connection(
-        f"file:{data / 'store.sqlite3'}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    )
+    """The id that a data directory gives to its servers; looks at the file without touching it.
+
+    Who was killed while it moved its log into the file leaves one that makes sense only with the log: a copy of both.
+    """
+    try:
+        return _server_id(f"file:{data / 'store.sqlite3'}?immutable=1", apsw.SQLITE_OPEN_READONLY)
+    except apsw.CorruptError:
+        with tempfile.TemporaryDirectory() as folder:
+            for each in data.glob("store.sqlite3*"):
+                shutil.copy(each, folder)
+            return _server_id(f"file:{folder}/store.sqlite3", apsw.SQLITE_OPEN_READWRITE)
+
+
+def _server_id(uri: str, flags: int) -> str:
+    connection = apsw.Connection(uri, flags=flags | apsw.SQLITE_OPEN_URI)
     try:
         rows = connection.execute("SELECT value FROM meta WHERE name = 'server_id'").fetchall()
     finally:
