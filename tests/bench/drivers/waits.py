@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from typing import Any
 
@@ -35,14 +36,18 @@ class Waits:
         return {"held": len(self._waiting)}
 
     async def _open(self, address: str, count: int) -> None:
-        channel = grpc.aio.insecure_channel(address, options=api.OPTIONS)
-        create = channel.unary_unary(api.SERVICE + "CreateBatchTask")
-        wait = channel.unary_unary("/google.longrunning.Operations/WaitOperation")
+        # Two connections: on one the server lets a thousand calls be open, and refuses one that comes while it still
+        # counts the call that it follows.
+        options = (*api.OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+        channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(2)]
+        create = channels[0].unary_unary(api.SERVICE + "CreateBatchTask")
+        waits = [channel.unary_unary("/google.longrunning.Operations/WaitOperation") for channel in channels]
         names = []
         for _ in range(count):
             answer = await create(api.create_request("bench_noop", start=False).SerializeToString(), timeout=30)
             names.append(operations_pb2.Operation.FromString(answer).name)
-        self._waiting = [asyncio.create_task(self._hold(wait, name)) for name in names]
+        pairs = zip(itertools.cycle(waits), names, strict=False)
+        self._waiting = [asyncio.create_task(self._hold(wait, name)) for wait, name in pairs]
 
     async def _hold(self, wait: Any, name: str) -> None:
         timeout = duration_pb2.Duration(seconds=api.WAIT_SECONDS)
