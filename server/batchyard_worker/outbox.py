@@ -76,7 +76,7 @@ class Outbox:
             if mark[0] > self._sent[0] or last:
                 self._send(mark, b"", last)
 
-    def flush_large(self, outcome: bytes, finished: int, work: int, last: bool = False) -> None:
+    def flush_large(self, outcome: bytes, finished: int, work: int) -> None:
         """Sends what has ended and, behind it, the next outcome itself: the block has no room for it.
 
         Raises:
@@ -84,7 +84,7 @@ class Outbox:
         """
         with self._lock:
             self.mark = (finished, self.mark[1], work)
-            self._send(self.mark, outcome, last)
+            self._send(self.mark, outcome, last=False)
 
     def turn(self) -> bool:
         """Goes on in the next block, from its start, if that is free. All that has ended has been flushed."""

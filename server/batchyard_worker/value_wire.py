@@ -180,21 +180,13 @@ def _add_entry(data: bytes, position: int, end: int, into: dict[str, Any]) -> No
 def _list(data: bytes, position: int, end: int, into: list[Any]) -> list[Any]:
     """Adds the items of a serialized ListValue to a list."""
     while position < end:
-        if data[position] != 0x0A:
-            key, position = _varint(data, position)
-            if key == 0x0A:  # in more bytes than it needs
-                start, position = _size(data, position, end)
-                into.append(_value(data, start, position))
-            else:
+        key = data[position]
+        position += 1
+        if key != 0x0A:
+            key, position = _varint(data, position - 1)
+            if key != 0x0A:  # else it is in more bytes than it needs
                 position = _skip(data, position, end, key & 7)
-            continue
-        size = data[position + 1]
-        start = position + 2
-        if size > 127:
-            start, position = _size(data, position + 1, end)
-        else:
-            position = start + size
-            if position > end:
-                raise ValueError(_TRUNCATED)
+                continue
+        start, position = _size(data, position, end)
         into.append(_member(data, start, position) if start < position else None)
     return into

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchyard.v1 import record_pb2
-from batchyard_server.codec import parts
+from batchyard_server.codec import parts, segments
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.task import Flush, Task
@@ -26,7 +26,7 @@ def failed_record(
     end_us: int,
 ) -> Flush:
     """The FAILED outcome of one record, which is the `position`-th in `inputs` (serialized RawInputs)."""
-    raw = shadow_pb2.RawInputs.FromString(inputs).records[position]
+    raw = segments.split_inputs(inputs)[position]
     error = parts.status(code, reason, message, metadata)
     record = record_pb2.RecordInfo(
         name=f"{task.name}/records/{index}",
@@ -42,7 +42,7 @@ def failed_record(
     return Flush(
         ranges=[(index, index + 1)],
         count=1,
-        page=shadow_pb2.RawRecordPage(records=[record.SerializeToString()]).SerializeToString(),
+        page=segments.join_page([record.SerializeToString()]),
         failed=[index],
         failures=[(index, error.SerializeToString())],
     )
@@ -55,7 +55,7 @@ def of_records(ranges: list[tuple[int, int]], records: Sequence[bytes]) -> Flush
     return Flush(
         ranges=ranges,
         count=len(records),
-        page=shadow_pb2.RawRecordPage(records=records).SerializeToString(),
+        page=segments.join_page(records),
         failed=[index for index, _ in failures],
         failures=failures,
     )

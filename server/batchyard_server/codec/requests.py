@@ -179,7 +179,7 @@ def stream_tasks(raw: bytes) -> ListPage:
     request = parse(service.StreamBatchTasksRequest, raw)
     return ListPage(
         project=names.parse_project(request.parent),
-        size=_page_size(request.page_size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE),
+        size=_stream_page_size(request.page_size),
         token=request.resume_token,
         token_field="resume_token",  # noqa: S106 - the name of a field
     )
@@ -217,7 +217,7 @@ def stream_records(raw: bytes) -> ListRecords:
     request = parse(service.StreamRecordsRequest, raw)
     return ListRecords(
         name=names.parse_task(request.parent, "parent"),
-        size=_page_size(request.page_size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE),
+        size=_stream_page_size(request.page_size),
         token=request.resume_token,
         token_field="resume_token",  # noqa: S106
         order=_order(request.order),
@@ -262,6 +262,10 @@ def _page_size(size: int, default: int = limits.DEFAULT_PAGE_SIZE, limit: limits
     if size < 0:
         raise InvalidArgument(limit.field, "must not be negative")
     return min(size or default, limit.maximum)
+
+
+def _stream_page_size(size: int) -> int:
+    return _page_size(size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE)
 
 
 def _order(value: int) -> Order:

@@ -48,13 +48,12 @@ class Compressor:
         return self._expand.decompress(blob) if codec == ZSTD else blob
 
 
-def cut_inputs(records: Iterable[bytes], first: int) -> list[InputSegment]:
+def cut_inputs(records: Sequence[bytes], first: int) -> list[InputSegment]:
     """Pack serialized RecordInputs into segments from index `first` on.
 
     A segment holds at most limits.SEGMENT_RECORDS and limits.SEGMENT_BYTES, but never less than one record.
     """
     segments: list[InputSegment] = []
-    records = list(records)
     if 0 < len(records) <= limits.SEGMENT_RECORDS and sum(map(len, records)) <= limits.SEGMENT_BYTES:
         blob = join_inputs(records)
         if len(blob) <= limits.SEGMENT_BYTES:

@@ -35,7 +35,6 @@ _CONDITION = [
 _CONSTANT = ["key", "project", "task_id", "uid", "handler", "create_us", "record_timeout_us"]
 _PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION]  # columns that are fields of Task
 _NAMES = [*_PLAIN, "parameters_size", "fixed_size", "info"]
-_LIVE = (TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING)  # what a living server adds something to
 _counts = attrgetter(*_COUNTS)
 _condition = attrgetter(*_CONDITION)
 _constant = attrgetter(*_CONSTANT)
@@ -155,14 +154,11 @@ def key_of(tx: Transaction, name: TaskName) -> int | None:
 
 def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
     """Store a new task. If its id is taken by one that was there before this group, the flush fails."""
-    apart = len(task.fixed) > _APART_BYTES
-    mutable = task_bytes.mutable_info(task)
+    shown, apart, as_is = _stored_info(task)
     assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
     sizes = (len(task.parameters), 0 if apart else len(task.fixed))
-    stored = mutable if apart else pages.entry(task.fixed + mutable)
-    as_is = not apart and task.state not in _LIVE
     fold = task.task_id.lower()
-    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, stored, as_is, fold, request_id))
+    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, shown, as_is, fold, request_id))
     if apart:
         tx.add(_INSERT_FIXED, (task.key, task.fixed))
     tx.names[task.project, fold] = task.key
@@ -175,14 +171,19 @@ def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
     """Write tasks, (as they are stored, as they are to be), now."""
     rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: []}
     for before, task in pairs:
-        mutable = task_bytes.mutable_info(task)
-        apart = len(task.fixed) > _APART_BYTES
-        stored = mutable if apart else pages.entry(task.fixed + mutable)
+        shown, _, as_is = _stored_info(task)
         condition = _condition(task)
         if condition == _condition(before):
-            rows[UPDATE_COUNTS].append((task.key, *_counts(task), stored))
+            rows[UPDATE_COUNTS].append((task.key, *_counts(task), shown))
         else:
-            as_is = not apart and task.state not in _LIVE
-            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, as_is, stored))
+            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, as_is, shown))
     for statement, values in rows.items():
         statement.write(tx, values)
+
+
+def _stored_info(task: Task) -> tuple[bytes, bool, bool]:
+    """The column `info`; whether the fixed part is kept apart; whether `info` goes out as it is (0002.sql)."""
+    mutable = task_bytes.mutable_info(task)
+    if len(task.fixed) > _APART_BYTES:
+        return mutable, True, False
+    return pages.entry(task.fixed + mutable), False, not task.state.is_live
