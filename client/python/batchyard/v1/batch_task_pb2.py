@@ -27,10 +27,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import code_pb2 as google_dot_rpc_dot_code__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61tchyard/v1/batch_task.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1a\x62\x61tchyard/v1/payload.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x96\n\n\rBatchTaskInfo\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07handler\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\nparameters\x18\x05 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x01\x12\x36\n\x05state\x18\x06 \x01(\x0e\x32!.batchyard.v1.BatchTaskInfo.StateB\x04\xe2\x41\x01\x03\x12\x41\n\x0bstop_reason\x18\x07 \x01(\x0e\x32&.batchyard.v1.BatchTaskInfo.StopReasonB\x04\xe2\x41\x01\x03\x12G\n\x0ewaiting_reason\x18\x08 \x01(\x0e\x32).batchyard.v1.BatchTaskInfo.WaitingReasonB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\toperation\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x06labels\x18\x0b \x03(\x0b\x32\'.batchyard.v1.BatchTaskInfo.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x34\n\x0b\x63onstraints\x18\x0e \x01(\x0b\x32\x19.batchyard.v1.ConstraintsB\x04\xe2\x41\x01\x01\x12\x30\n\x06\x63ounts\x18\x11 \x01(\x0b\x32\x1a.batchyard.v1.RecordCountsB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x12 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12?\n\x15state_transition_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05\x44RAFT\x10\x01\x12\n\n\x06QUEUED\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"5\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\n\n\x06\x43\x41NCEL\x10\x01\"U\n\rWaitingReason\x12\x1e\n\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13HANDLER_UNAVAILABLE\x10\x01\x12\x0b\n\x07NO_SLOT\x10\x02:_\xea\x41\\\n\x17\x62\x61tchyard.dev/BatchTask\x12*projects/{project}/batchTasks/{batch_task}*\nbatchTasks2\tbatchTask\"\x99\x01\n\x0cRecordCounts\x12\x13\n\x05total\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07pending\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07running\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tsucceeded\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x66\x61iled\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tcancelled\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\"F\n\x0b\x43onstraints\x12\x37\n\x0erecord_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"\xb8\x05\n\x11\x42\x61tchTaskMetadata\x12\x34\n\nbatch_task\x18\x01 \x01(\tB \xe2\x41\x01\x03\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x18\n\ngeneration\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x36\n\x05state\x18\x03 \x01(\x0e\x32!.batchyard.v1.BatchTaskInfo.StateB\x04\xe2\x41\x01\x03\x12\x41\n\x0bstop_reason\x18\x04 \x01(\x0e\x32&.batchyard.v1.BatchTaskInfo.StopReasonB\x04\xe2\x41\x01\x03\x12\x30\n\x06\x63ounts\x18\x05 \x01(\x0b\x32\x1a.batchyard.v1.RecordCountsB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rsubtask_count\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12 \n\x12live_subtask_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12R\n\x0f\x66\x61iled_requests\x18\x0b \x03(\x0b\x32\x33.batchyard.v1.BatchTaskMetadata.FailedRequestsEntryB\x04\xe2\x41\x01\x03\x12\'\n\x19\x66\x61iled_requests_truncated\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x03\x1aI\n\x13\x46\x61iledRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\x42u\n\x10\x64\x65v.batchyard.v1B\x0e\x42\x61tchTaskProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61tchyard/v1/batch_task.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1a\x62\x61tchyard/v1/payload.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15google/rpc/code.proto\x1a\x17google/rpc/status.proto\"\x94\r\n\rBatchTaskInfo\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07handler\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\nparameters\x18\x05 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x01\x12\x36\n\x05state\x18\x06 \x01(\x0e\x32!.batchyard.v1.BatchTaskInfo.StateB\x04\xe2\x41\x01\x03\x12\x41\n\x0bstop_reason\x18\x07 \x01(\x0e\x32&.batchyard.v1.BatchTaskInfo.StopReasonB\x04\xe2\x41\x01\x03\x12G\n\x0ewaiting_reason\x18\x08 \x01(\x0e\x32).batchyard.v1.BatchTaskInfo.WaitingReasonB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\toperation\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x06labels\x18\x0b \x03(\x0b\x32\'.batchyard.v1.BatchTaskInfo.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x1b\n\x08priority\x18\x0c \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12!\n\x0eparallel_count\x18\r \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x34\n\x0b\x63onstraints\x18\x0e \x01(\x0b\x32\x19.batchyard.v1.ConstraintsB\x04\xe2\x41\x01\x01\x12\x35\n\x0cretry_policy\x18\x0f \x01(\x0b\x32\x19.batchyard.v1.RetryPolicyB\x04\xe2\x41\x01\x01\x12\x39\n\x0e\x66\x61ilure_policy\x18\x10 \x01(\x0b\x32\x1b.batchyard.v1.FailurePolicyB\x04\xe2\x41\x01\x01\x12\x30\n\x06\x63ounts\x18\x11 \x01(\x0b\x32\x1a.batchyard.v1.RecordCountsB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x12 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x61rchived\x18\x13 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12?\n\x15state_transition_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x1b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x95\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05\x44RAFT\x10\x01\x12\n\n\x06QUEUED\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0b\n\x07PAUSING\x10\x04\x12\n\n\x06PAUSED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"j\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\n\n\x06\x43\x41NCEL\x10\x01\x12\x0c\n\x08\x44\x45\x41\x44LINE\x10\x02\x12\x12\n\x0e\x46\x41ILURE_POLICY\x10\x03\x12\x11\n\rTASK_LIFETIME\x10\x04\"U\n\rWaitingReason\x12\x1e\n\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13HANDLER_UNAVAILABLE\x10\x01\x12\x0b\n\x07NO_SLOT\x10\x02:_\xea\x41\\\n\x17\x62\x61tchyard.dev/BatchTask\x12*projects/{project}/batchTasks/{batch_task}*\nbatchTasks2\tbatchTaskB\x0b\n\t_priorityB\x11\n\x0f_parallel_count\"\x99\x01\n\x0cRecordCounts\x12\x13\n\x05total\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07pending\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07running\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tsucceeded\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x66\x61iled\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tcancelled\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\"\xf5\x01\n\x0b\x43onstraints\x12<\n\x13max_wall_clock_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x37\n\x0erecord_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x37\n\x0eretention_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\"\n\x0fmax_retry_count\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x12\n\x10_max_retry_count\"\xdc\x01\n\x0bRetryPolicy\x12\x38\n\x0finitial_backoff\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x34\n\x0bmax_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x1d\n\nmultiplier\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12/\n\x0fretryable_codes\x18\x04 \x03(\x0e\x32\x10.google.rpc.CodeB\x04\xe2\x41\x01\x01\x42\r\n\x0b_multiplier\"\x87\x01\n\rFailurePolicy\x12%\n\x12max_failed_records\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10max_failed_ratio\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x42\x15\n\x13_max_failed_recordsB\x13\n\x11_max_failed_ratio\"\xb8\x05\n\x11\x42\x61tchTaskMetadata\x12\x34\n\nbatch_task\x18\x01 \x01(\tB \xe2\x41\x01\x03\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x18\n\ngeneration\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x36\n\x05state\x18\x03 \x01(\x0e\x32!.batchyard.v1.BatchTaskInfo.StateB\x04\xe2\x41\x01\x03\x12\x41\n\x0bstop_reason\x18\x04 \x01(\x0e\x32&.batchyard.v1.BatchTaskInfo.StopReasonB\x04\xe2\x41\x01\x03\x12\x30\n\x06\x63ounts\x18\x05 \x01(\x0b\x32\x1a.batchyard.v1.RecordCountsB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rsubtask_count\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12 \n\x12live_subtask_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12R\n\x0f\x66\x61iled_requests\x18\x0b \x03(\x0b\x32\x33.batchyard.v1.BatchTaskMetadata.FailedRequestsEntryB\x04\xe2\x41\x01\x03\x12\'\n\x19\x66\x61iled_requests_truncated\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x03\x1aI\n\x13\x46\x61iledRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\x42u\n\x10\x64\x65v.batchyard.v1B\x0e\x42\x61tchTaskProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,12 +63,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHTASKINFO'].fields_by_name['operation']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKINFO'].fields_by_name['labels']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHTASKINFO'].fields_by_name['priority']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['priority']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHTASKINFO'].fields_by_name['parallel_count']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['parallel_count']._serialized_options = b'\342A\001\001'
   _globals['_BATCHTASKINFO'].fields_by_name['constraints']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['constraints']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHTASKINFO'].fields_by_name['retry_policy']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['retry_policy']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHTASKINFO'].fields_by_name['failure_policy']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['failure_policy']._serialized_options = b'\342A\001\001'
   _globals['_BATCHTASKINFO'].fields_by_name['counts']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['counts']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKINFO'].fields_by_name['error']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['error']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHTASKINFO'].fields_by_name['archived']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['archived']._serialized_options = b'\342A\001\001'
   _globals['_BATCHTASKINFO'].fields_by_name['create_time']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKINFO'].fields_by_name['start_time']._loaded_options = None
@@ -78,6 +89,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHTASKINFO'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKINFO'].fields_by_name['state_transition_time']._loaded_options = None
   _globals['_BATCHTASKINFO'].fields_by_name['state_transition_time']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHTASKINFO'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_BATCHTASKINFO'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKINFO']._loaded_options = None
   _globals['_BATCHTASKINFO']._serialized_options = b'\352A\\\n\027batchyard.dev/BatchTask\022*projects/{project}/batchTasks/{batch_task}*\nbatchTasks2\tbatchTask'
   _globals['_RECORDCOUNTS'].fields_by_name['total']._loaded_options = None
@@ -92,8 +105,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDCOUNTS'].fields_by_name['failed']._serialized_options = b'\342A\001\003'
   _globals['_RECORDCOUNTS'].fields_by_name['cancelled']._loaded_options = None
   _globals['_RECORDCOUNTS'].fields_by_name['cancelled']._serialized_options = b'\342A\001\003'
+  _globals['_CONSTRAINTS'].fields_by_name['max_wall_clock_time']._loaded_options = None
+  _globals['_CONSTRAINTS'].fields_by_name['max_wall_clock_time']._serialized_options = b'\342A\001\001'
   _globals['_CONSTRAINTS'].fields_by_name['record_timeout']._loaded_options = None
   _globals['_CONSTRAINTS'].fields_by_name['record_timeout']._serialized_options = b'\342A\001\001'
+  _globals['_CONSTRAINTS'].fields_by_name['retention_time']._loaded_options = None
+  _globals['_CONSTRAINTS'].fields_by_name['retention_time']._serialized_options = b'\342A\001\001'
+  _globals['_CONSTRAINTS'].fields_by_name['max_retry_count']._loaded_options = None
+  _globals['_CONSTRAINTS'].fields_by_name['max_retry_count']._serialized_options = b'\342A\001\001'
+  _globals['_RETRYPOLICY'].fields_by_name['initial_backoff']._loaded_options = None
+  _globals['_RETRYPOLICY'].fields_by_name['initial_backoff']._serialized_options = b'\342A\001\001'
+  _globals['_RETRYPOLICY'].fields_by_name['max_backoff']._loaded_options = None
+  _globals['_RETRYPOLICY'].fields_by_name['max_backoff']._serialized_options = b'\342A\001\001'
+  _globals['_RETRYPOLICY'].fields_by_name['multiplier']._loaded_options = None
+  _globals['_RETRYPOLICY'].fields_by_name['multiplier']._serialized_options = b'\342A\001\001'
+  _globals['_RETRYPOLICY'].fields_by_name['retryable_codes']._loaded_options = None
+  _globals['_RETRYPOLICY'].fields_by_name['retryable_codes']._serialized_options = b'\342A\001\001'
+  _globals['_FAILUREPOLICY'].fields_by_name['max_failed_records']._loaded_options = None
+  _globals['_FAILUREPOLICY'].fields_by_name['max_failed_records']._serialized_options = b'\342A\001\001'
+  _globals['_FAILUREPOLICY'].fields_by_name['max_failed_ratio']._loaded_options = None
+  _globals['_FAILUREPOLICY'].fields_by_name['max_failed_ratio']._serialized_options = b'\342A\001\001'
   _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._loaded_options = None
   _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._serialized_options = b'8\001'
   _globals['_BATCHTASKMETADATA'].fields_by_name['batch_task']._loaded_options = None
@@ -120,22 +151,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHTASKMETADATA'].fields_by_name['failed_requests']._serialized_options = b'\342A\001\003'
   _globals['_BATCHTASKMETADATA'].fields_by_name['failed_requests_truncated']._loaded_options = None
   _globals['_BATCHTASKMETADATA'].fields_by_name['failed_requests_truncated']._serialized_options = b'\342A\001\003'
-  _globals['_BATCHTASKINFO']._serialized_start=226
-  _globals['_BATCHTASKINFO']._serialized_end=1528
-  _globals['_BATCHTASKINFO_LABELSENTRY']._serialized_start=1118
-  _globals['_BATCHTASKINFO_LABELSENTRY']._serialized_end=1163
-  _globals['_BATCHTASKINFO_STATE']._serialized_start=1165
-  _globals['_BATCHTASKINFO_STATE']._serialized_end=1289
-  _globals['_BATCHTASKINFO_STOPREASON']._serialized_start=1291
-  _globals['_BATCHTASKINFO_STOPREASON']._serialized_end=1344
-  _globals['_BATCHTASKINFO_WAITINGREASON']._serialized_start=1346
-  _globals['_BATCHTASKINFO_WAITINGREASON']._serialized_end=1431
-  _globals['_RECORDCOUNTS']._serialized_start=1531
-  _globals['_RECORDCOUNTS']._serialized_end=1684
-  _globals['_CONSTRAINTS']._serialized_start=1686
-  _globals['_CONSTRAINTS']._serialized_end=1756
-  _globals['_BATCHTASKMETADATA']._serialized_start=1759
-  _globals['_BATCHTASKMETADATA']._serialized_end=2455
-  _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._serialized_start=2382
-  _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._serialized_end=2455
+  _globals['_BATCHTASKINFO']._serialized_start=249
+  _globals['_BATCHTASKINFO']._serialized_end=1933
+  _globals['_BATCHTASKINFO_LABELSENTRY']._serialized_start=1412
+  _globals['_BATCHTASKINFO_LABELSENTRY']._serialized_end=1457
+  _globals['_BATCHTASKINFO_STATE']._serialized_start=1460
+  _globals['_BATCHTASKINFO_STATE']._serialized_end=1609
+  _globals['_BATCHTASKINFO_STOPREASON']._serialized_start=1611
+  _globals['_BATCHTASKINFO_STOPREASON']._serialized_end=1717
+  _globals['_BATCHTASKINFO_WAITINGREASON']._serialized_start=1719
+  _globals['_BATCHTASKINFO_WAITINGREASON']._serialized_end=1804
+  _globals['_RECORDCOUNTS']._serialized_start=1936
+  _globals['_RECORDCOUNTS']._serialized_end=2089
+  _globals['_CONSTRAINTS']._serialized_start=2092
+  _globals['_CONSTRAINTS']._serialized_end=2337
+  _globals['_RETRYPOLICY']._serialized_start=2340
+  _globals['_RETRYPOLICY']._serialized_end=2560
+  _globals['_FAILUREPOLICY']._serialized_start=2563
+  _globals['_FAILUREPOLICY']._serialized_end=2698
+  _globals['_BATCHTASKMETADATA']._serialized_start=2701
+  _globals['_BATCHTASKMETADATA']._serialized_end=3397
+  _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._serialized_start=3324
+  _globals['_BATCHTASKMETADATA_FAILEDREQUESTSENTRY']._serialized_end=3397
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from batchyard.v1 import batch_task_pb2 as batchyard_dot_v1_dot_batch__task__pb2
 from batchyard.v1 import handler_pb2 as batchyard_dot_v1_dot_handler__pb2
 from batchyard.v1 import record_pb2 as batchyard_dot_v1_dot_record__pb2
+from batchyard.v1 import subtask_pb2 as batchyard_dot_v1_dot_subtask__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
@@ -32,9 +33,10 @@ from google.api import field_info_pb2 as google_dot_api_dot_field__info__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%batchyard/v1/batch_task_service.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1d\x62\x61tchyard/v1/batch_task.proto\x1a\x1a\x62\x61tchyard/v1/handler.proto\x1a\x19\x62\x61tchyard/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\"\xb3\x02\n\x16\x43reateBatchTaskRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x35\n\nbatch_task\x18\x02 \x01(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x02\x12\x1b\n\rbatch_task_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x30\n\x07records\x18\x04 \x03(\x0b\x32\x19.batchyard.v1.RecordInputB\x04\xe2\x41\x01\x01\x12\x18\n\x05start\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12 \n\nrequest_id\x18\x06 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x1b\n\rvalidate_only\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06_start\"\xa8\x01\n\x14\x41ppendRecordsRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x01\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x1e\n\x0b\x66irst_index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x30\n\x07records\x18\x03 \x03(\x0b\x32\x19.batchyard.v1.RecordInputB\x04\xe2\x41\x01\x01\x42\x0e\n\x0c_first_index\"1\n\x15\x41ppendRecordsResponse\x12\x18\n\nnext_index\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\"i\n\x15StartBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"E\n\x13GetBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\"|\n\x15ListBatchTasksRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x16ListBatchTasksResponse\x12\x36\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x80\x01\n\x17StreamBatchTasksRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"n\n\x18StreamBatchTasksResponse\x12\x36\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x80\x01\n\x16\x43\x61ncelBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"j\n\x16\x44\x65leteBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"r\n\x10GetRecordRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\n\x14\x62\x61tchyard.dev/Record\x12\x31\n\x04view\x18\x02 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\"\xde\x01\n\x12ListRecordsRequest\x12-\n\x06parent\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\x12\x14\x62\x61tchyard.dev/Record\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x05order\x18\x05 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.OrderB\x04\xe2\x41\x01\x01\x12\x31\n\x04view\x18\x06 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\"\x81\x01\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x18.batchyard.v1.RecordInfoB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xe2\x01\n\x14StreamRecordsRequest\x12-\n\x06parent\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\x12\x14\x62\x61tchyard.dev/Record\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x05order\x18\x05 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.OrderB\x04\xe2\x41\x01\x01\x12\x31\n\x04view\x18\x06 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\"d\n\x15StreamRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x18.batchyard.v1.RecordInfoB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"A\n\x11GetHandlerRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15\x62\x61tchyard.dev/Handler\"x\n\x13ListHandlersRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15\x62\x61tchyard.dev/Handler\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"d\n\x14ListHandlersResponse\x12-\n\x08handlers\x18\x01 \x03(\x0b\x32\x15.batchyard.v1.HandlerB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xb8\x0f\n\x10\x42\x61tchTaskService\x12\xe9\x01\n\x0f\x43reateBatchTask\x12$.batchyard.v1.CreateBatchTaskRequest\x1a\x1d.google.longrunning.Operation\"\x90\x01\xca\x41\"\n\rBatchTaskInfo\x12\x11\x42\x61tchTaskMetadata\xda\x41\x19parent,batch_task,records\xda\x41\x1fparent,batch_task,batch_task_id\x82\xd3\xe4\x93\x02\'\"\"/v1/{parent=projects/*}/batchTasks:\x01*\x12\\\n\rAppendRecords\x12\".batchyard.v1.AppendRecordsRequest\x1a#.batchyard.v1.AppendRecordsResponse(\x01\x30\x01\x12\xb5\x01\n\x0eStartBatchTask\x12#.batchyard.v1.StartBatchTaskRequest\x1a\x1d.google.longrunning.Operation\"_\xca\x41\"\n\rBatchTaskInfo\x12\x11\x42\x61tchTaskMetadata\xda\x41\x04name\x82\xd3\xe4\x93\x02-\"(/v1/{name=projects/*/batchTasks/*}:start:\x01*\x12\x81\x01\n\x0cGetBatchTask\x12!.batchyard.v1.GetBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/{name=projects/*/batchTasks/*}\x12\x90\x01\n\x0eListBatchTasks\x12#.batchyard.v1.ListBatchTasksRequest\x1a$.batchyard.v1.ListBatchTasksResponse\"3\xda\x41\x06parent\x82\xd3\xe4\x93\x02$\x12\"/v1/{parent=projects/*}/batchTasks\x12\x9f\x01\n\x10StreamBatchTasks\x12%.batchyard.v1.StreamBatchTasksRequest\x1a&.batchyard.v1.StreamBatchTasksResponse\":\xda\x41\x06parent\x82\xd3\xe4\x93\x02+\x12)/v1/{parent=projects/*}/batchTasks:stream0\x01\x12\x91\x01\n\x0f\x43\x61ncelBatchTask\x12$.batchyard.v1.CancelBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\";\xda\x41\x04name\x82\xd3\xe4\x93\x02.\")/v1/{name=projects/*/batchTasks/*}:cancel:\x01*\x12\x82\x01\n\x0f\x44\x65leteBatchTask\x12$.batchyard.v1.DeleteBatchTaskRequest\x1a\x16.google.protobuf.Empty\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$*\"/v1/{name=projects/*/batchTasks/*}\x12\x82\x01\n\tGetRecord\x12\x1e.batchyard.v1.GetRecordRequest\x1a\x18.batchyard.v1.RecordInfo\";\xda\x41\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=projects/*/batchTasks/*/records/*}\x12\x91\x01\n\x0bListRecords\x12 .batchyard.v1.ListRecordsRequest\x1a!.batchyard.v1.ListRecordsResponse\"=\xda\x41\x06parent\x82\xd3\xe4\x93\x02.\x12,/v1/{parent=projects/*/batchTasks/*}/records\x12\xa0\x01\n\rStreamRecords\x12\".batchyard.v1.StreamRecordsRequest\x1a#.batchyard.v1.StreamRecordsResponse\"D\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x35\x12\x33/v1/{parent=projects/*/batchTasks/*}/records:stream0\x01\x12u\n\nGetHandler\x12\x1f.batchyard.v1.GetHandlerRequest\x1a\x15.batchyard.v1.Handler\"/\xda\x41\x04name\x82\xd3\xe4\x93\x02\"\x12 /v1/{name=projects/*/handlers/*}\x12\x88\x01\n\x0cListHandlers\x12!.batchyard.v1.ListHandlersRequest\x1a\".batchyard.v1.ListHandlersResponse\"1\xda\x41\x06parent\x82\xd3\xe4\x93\x02\"\x12 /v1/{parent=projects/*}/handlers\x1a\x12\xca\x41\x0flocalhost:50151B|\n\x10\x64\x65v.batchyard.v1B\x15\x42\x61tchTaskServiceProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%batchyard/v1/batch_task_service.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1d\x62\x61tchyard/v1/batch_task.proto\x1a\x1a\x62\x61tchyard/v1/handler.proto\x1a\x19\x62\x61tchyard/v1/record.proto\x1a\x1a\x62\x61tchyard/v1/subtask.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\"\xb3\x02\n\x16\x43reateBatchTaskRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x35\n\nbatch_task\x18\x02 \x01(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x02\x12\x1b\n\rbatch_task_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x30\n\x07records\x18\x04 \x03(\x0b\x32\x19.batchyard.v1.RecordInputB\x04\xe2\x41\x01\x01\x12\x18\n\x05start\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12 \n\nrequest_id\x18\x06 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x1b\n\rvalidate_only\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06_start\"\xa8\x01\n\x14\x41ppendRecordsRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x01\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x1e\n\x0b\x66irst_index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x30\n\x07records\x18\x03 \x03(\x0b\x32\x19.batchyard.v1.RecordInputB\x04\xe2\x41\x01\x01\x42\x0e\n\x0c_first_index\"1\n\x15\x41ppendRecordsResponse\x12\x18\n\nnext_index\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\"}\n\x15StartBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"E\n\x13GetBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\"|\n\x15ListBatchTasksRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x16ListBatchTasksResponse\x12\x36\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x80\x01\n\x17StreamBatchTasksRequest\x12\x30\n\x06parent\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\x12\x17\x62\x61tchyard.dev/BatchTask\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"n\n\x18StreamBatchTasksResponse\x12\x36\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x94\x01\n\x16\x43\x61ncelBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"}\n\x15PauseBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"~\n\x16ResumeBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"\xa8\x01\n\x16UpdateBatchTaskRequest\x12\x35\n\nbatch_task\x18\x01 \x01(\x0b\x32\x1b.batchyard.v1.BatchTaskInfoB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\"\x8b\x02\n\x1aReactivateBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x43\n\x05scope\x18\x04 \x01(\x0e\x32..batchyard.v1.ReactivateBatchTaskRequest.ScopeB\x04\xe2\x41\x01\x01\"B\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46\x41ILED_AND_UNFINISHED\x10\x01\x12\x07\n\x03\x41LL\x10\x02\"\xb0\x01\n\x16\x44\x65leteBatchTaskRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17\x62\x61tchyard.dev/BatchTask\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12\x1b\n\rallow_missing\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66orce\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"x\n\x13ListSubtasksRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15\x62\x61tchyard.dev/Subtask\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"d\n\x14ListSubtasksResponse\x12-\n\x08subtasks\x18\x01 \x03(\x0b\x32\x15.batchyard.v1.SubtaskB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x8c\x01\n\x10GetRecordRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\n\x14\x62\x61tchyard.dev/Record\x12\x31\n\x04view\x18\x02 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xf8\x01\n\x12ListRecordsRequest\x12-\n\x06parent\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\x12\x14\x62\x61tchyard.dev/Record\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x05order\x18\x05 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.OrderB\x04\xe2\x41\x01\x01\x12\x31\n\x04view\x18\x06 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\x12\x18\n\ngeneration\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x81\x01\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x18.batchyard.v1.RecordInfoB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xfc\x01\n\x14StreamRecordsRequest\x12-\n\x06parent\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\x12\x14\x62\x61tchyard.dev/Record\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x05order\x18\x05 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.OrderB\x04\xe2\x41\x01\x01\x12\x31\n\x04view\x18\x06 \x01(\x0e\x32\x1d.batchyard.v1.RecordInfo.ViewB\x04\xe2\x41\x01\x01\x12\x18\n\ngeneration\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\"d\n\x15StreamRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x18.batchyard.v1.RecordInfoB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cresume_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"}\n\x19ListRecordAttemptsRequest\x12-\n\x06parent\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xfa\x41\x16\n\x14\x62\x61tchyard.dev/Record\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x1aListRecordAttemptsResponse\x12\x33\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1b.batchyard.v1.RecordAttemptB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"A\n\x11GetHandlerRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15\x62\x61tchyard.dev/Handler\"x\n\x13ListHandlersRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15\x62\x61tchyard.dev/Handler\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"d\n\x14ListHandlersResponse\x12-\n\x08handlers\x18\x01 \x03(\x0b\x32\x15.batchyard.v1.HandlerB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x32\xa3\x17\n\x10\x42\x61tchTaskService\x12\xe9\x01\n\x0f\x43reateBatchTask\x12$.batchyard.v1.CreateBatchTaskRequest\x1a\x1d.google.longrunning.Operation\"\x90\x01\xca\x41\"\n\rBatchTaskInfo\x12\x11\x42\x61tchTaskMetadata\xda\x41\x19parent,batch_task,records\xda\x41\x1fparent,batch_task,batch_task_id\x82\xd3\xe4\x93\x02\'\"\"/v1/{parent=projects/*}/batchTasks:\x01*\x12\\\n\rAppendRecords\x12\".batchyard.v1.AppendRecordsRequest\x1a#.batchyard.v1.AppendRecordsResponse(\x01\x30\x01\x12\xb5\x01\n\x0eStartBatchTask\x12#.batchyard.v1.StartBatchTaskRequest\x1a\x1d.google.longrunning.Operation\"_\xca\x41\"\n\rBatchTaskInfo\x12\x11\x42\x61tchTaskMetadata\xda\x41\x04name\x82\xd3\xe4\x93\x02-\"(/v1/{name=projects/*/batchTasks/*}:start:\x01*\x12\x81\x01\n\x0cGetBatchTask\x12!.batchyard.v1.GetBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/{name=projects/*/batchTasks/*}\x12\x90\x01\n\x0eListBatchTasks\x12#.batchyard.v1.ListBatchTasksRequest\x1a$.batchyard.v1.ListBatchTasksResponse\"3\xda\x41\x06parent\x82\xd3\xe4\x93\x02$\x12\"/v1/{parent=projects/*}/batchTasks\x12\x9f\x01\n\x10StreamBatchTasks\x12%.batchyard.v1.StreamBatchTasksRequest\x1a&.batchyard.v1.StreamBatchTasksResponse\":\xda\x41\x06parent\x82\xd3\xe4\x93\x02+\x12)/v1/{parent=projects/*}/batchTasks:stream0\x01\x12\x91\x01\n\x0f\x43\x61ncelBatchTask\x12$.batchyard.v1.CancelBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\";\xda\x41\x04name\x82\xd3\xe4\x93\x02.\")/v1/{name=projects/*/batchTasks/*}:cancel:\x01*\x12\x8e\x01\n\x0ePauseBatchTask\x12#.batchyard.v1.PauseBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\":\xda\x41\x04name\x82\xd3\xe4\x93\x02-\"(/v1/{name=projects/*/batchTasks/*}:pause:\x01*\x12\x91\x01\n\x0fResumeBatchTask\x12$.batchyard.v1.ResumeBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\";\xda\x41\x04name\x82\xd3\xe4\x93\x02.\")/v1/{name=projects/*/batchTasks/*}:resume:\x01*\x12\xb0\x01\n\x0fUpdateBatchTask\x12$.batchyard.v1.UpdateBatchTaskRequest\x1a\x1b.batchyard.v1.BatchTaskInfo\"Z\xda\x41\x16\x62\x61tch_task,update_mask\x82\xd3\xe4\x93\x02;2-/v1/{batch_task.name=projects/*/batchTasks/*}:\nbatch_task\x12\xc4\x01\n\x13ReactivateBatchTask\x12(.batchyard.v1.ReactivateBatchTaskRequest\x1a\x1d.google.longrunning.Operation\"d\xca\x41\"\n\rBatchTaskInfo\x12\x11\x42\x61tchTaskMetadata\xda\x41\x04name\x82\xd3\xe4\x93\x02\x32\"-/v1/{name=projects/*/batchTasks/*}:reactivate:\x01*\x12\x82\x01\n\x0f\x44\x65leteBatchTask\x12$.batchyard.v1.DeleteBatchTaskRequest\x1a\x16.google.protobuf.Empty\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$*\"/v1/{name=projects/*/batchTasks/*}\x12\x95\x01\n\x0cListSubtasks\x12!.batchyard.v1.ListSubtasksRequest\x1a\".batchyard.v1.ListSubtasksResponse\">\xda\x41\x06parent\x82\xd3\xe4\x93\x02/\x12-/v1/{parent=projects/*/batchTasks/*}/subtasks\x12\x82\x01\n\tGetRecord\x12\x1e.batchyard.v1.GetRecordRequest\x1a\x18.batchyard.v1.RecordInfo\";\xda\x41\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=projects/*/batchTasks/*/records/*}\x12\x91\x01\n\x0bListRecords\x12 .batchyard.v1.ListRecordsRequest\x1a!.batchyard.v1.ListRecordsResponse\"=\xda\x41\x06parent\x82\xd3\xe4\x93\x02.\x12,/v1/{parent=projects/*/batchTasks/*}/records\x12\xa0\x01\n\rStreamRecords\x12\".batchyard.v1.StreamRecordsRequest\x1a#.batchyard.v1.StreamRecordsResponse\"D\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x35\x12\x33/v1/{parent=projects/*/batchTasks/*}/records:stream0\x01\x12\xb1\x01\n\x12ListRecordAttempts\x12\'.batchyard.v1.ListRecordAttemptsRequest\x1a(.batchyard.v1.ListRecordAttemptsResponse\"H\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x39\x12\x37/v1/{parent=projects/*/batchTasks/*/records/*}/attempts\x12u\n\nGetHandler\x12\x1f.batchyard.v1.GetHandlerRequest\x1a\x15.batchyard.v1.Handler\"/\xda\x41\x04name\x82\xd3\xe4\x93\x02\"\x12 /v1/{name=projects/*/handlers/*}\x12\x88\x01\n\x0cListHandlers\x12!.batchyard.v1.ListHandlersRequest\x1a\".batchyard.v1.ListHandlersResponse\"1\xda\x41\x06parent\x82\xd3\xe4\x93\x02\"\x12 /v1/{parent=projects/*}/handlers\x1a\x12\xca\x41\x0flocalhost:50151B|\n\x10\x64\x65v.batchyard.v1B\x15\x42\x61tchTaskServiceProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,6 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDRECORDSRESPONSE'].fields_by_name['next_index']._serialized_options = b'\342A\001\003'
   _globals['_STARTBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_STARTBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_STARTBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_STARTBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
   _globals['_STARTBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_STARTBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_GETBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
@@ -92,18 +96,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMBATCHTASKSRESPONSE'].fields_by_name['resume_token']._serialized_options = b'\342A\001\003'
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_CANCELBATCHTASKREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\001'
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PAUSEBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESUMEBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['batch_task']._loaded_options = None
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['batch_task']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['scope']._loaded_options = None
+  _globals['_REACTIVATEBATCHTASKREQUEST'].fields_by_name['scope']._serialized_options = b'\342A\001\001'
   _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027batchyard.dev/BatchTask'
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
   _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\342\214\317\327\010\002\010\001'
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['allow_missing']._loaded_options = None
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['allow_missing']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['force']._loaded_options = None
+  _globals['_DELETEBATCHTASKREQUEST'].fields_by_name['force']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\027\022\025batchyard.dev/Subtask'
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSUBTASKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSUBTASKSRESPONSE'].fields_by_name['subtasks']._loaded_options = None
+  _globals['_LISTSUBTASKSRESPONSE'].fields_by_name['subtasks']._serialized_options = b'\342A\001\003'
+  _globals['_LISTSUBTASKSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
+  _globals['_LISTSUBTASKSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\342A\001\003'
   _globals['_GETRECORDREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETRECORDREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\026\n\024batchyard.dev/Record'
   _globals['_GETRECORDREQUEST'].fields_by_name['view']._loaded_options = None
   _globals['_GETRECORDREQUEST'].fields_by_name['view']._serialized_options = b'\342A\001\001'
+  _globals['_GETRECORDREQUEST'].fields_by_name['generation']._loaded_options = None
+  _globals['_GETRECORDREQUEST'].fields_by_name['generation']._serialized_options = b'\342A\001\001'
   _globals['_LISTRECORDSREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_LISTRECORDSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\026\022\024batchyard.dev/Record'
   _globals['_LISTRECORDSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -114,6 +164,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRECORDSREQUEST'].fields_by_name['order']._serialized_options = b'\342A\001\001'
   _globals['_LISTRECORDSREQUEST'].fields_by_name['view']._loaded_options = None
   _globals['_LISTRECORDSREQUEST'].fields_by_name['view']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDSREQUEST'].fields_by_name['generation']._loaded_options = None
+  _globals['_LISTRECORDSREQUEST'].fields_by_name['generation']._serialized_options = b'\342A\001\001'
   _globals['_LISTRECORDSRESPONSE'].fields_by_name['records']._loaded_options = None
   _globals['_LISTRECORDSRESPONSE'].fields_by_name['records']._serialized_options = b'\342A\001\003'
   _globals['_LISTRECORDSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
@@ -130,10 +182,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['order']._serialized_options = b'\342A\001\001'
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['view']._loaded_options = None
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['view']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMRECORDSREQUEST'].fields_by_name['generation']._loaded_options = None
+  _globals['_STREAMRECORDSREQUEST'].fields_by_name['generation']._serialized_options = b'\342A\001\001'
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['records']._loaded_options = None
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['records']._serialized_options = b'\342A\001\003'
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['resume_token']._loaded_options = None
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['resume_token']._serialized_options = b'\342A\001\003'
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\026\n\024batchyard.dev/Record'
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTRECORDATTEMPTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDATTEMPTSRESPONSE'].fields_by_name['attempts']._loaded_options = None
+  _globals['_LISTRECORDATTEMPTSRESPONSE'].fields_by_name['attempts']._serialized_options = b'\342A\001\003'
+  _globals['_LISTRECORDATTEMPTSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
+  _globals['_LISTRECORDATTEMPTSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\342A\001\003'
   _globals['_GETHANDLERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETHANDLERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025batchyard.dev/Handler'
   _globals['_LISTHANDLERSREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -160,56 +224,86 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHTASKSERVICE'].methods_by_name['StreamBatchTasks']._serialized_options = b'\332A\006parent\202\323\344\223\002+\022)/v1/{parent=projects/*}/batchTasks:stream'
   _globals['_BATCHTASKSERVICE'].methods_by_name['CancelBatchTask']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['CancelBatchTask']._serialized_options = b'\332A\004name\202\323\344\223\002.\")/v1/{name=projects/*/batchTasks/*}:cancel:\001*'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['PauseBatchTask']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['PauseBatchTask']._serialized_options = b'\332A\004name\202\323\344\223\002-\"(/v1/{name=projects/*/batchTasks/*}:pause:\001*'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ResumeBatchTask']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ResumeBatchTask']._serialized_options = b'\332A\004name\202\323\344\223\002.\")/v1/{name=projects/*/batchTasks/*}:resume:\001*'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['UpdateBatchTask']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['UpdateBatchTask']._serialized_options = b'\332A\026batch_task,update_mask\202\323\344\223\002;2-/v1/{batch_task.name=projects/*/batchTasks/*}:\nbatch_task'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ReactivateBatchTask']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ReactivateBatchTask']._serialized_options = b'\312A\"\n\rBatchTaskInfo\022\021BatchTaskMetadata\332A\004name\202\323\344\223\0022\"-/v1/{name=projects/*/batchTasks/*}:reactivate:\001*'
   _globals['_BATCHTASKSERVICE'].methods_by_name['DeleteBatchTask']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['DeleteBatchTask']._serialized_options = b'\332A\004name\202\323\344\223\002$*\"/v1/{name=projects/*/batchTasks/*}'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ListSubtasks']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ListSubtasks']._serialized_options = b'\332A\006parent\202\323\344\223\002/\022-/v1/{parent=projects/*/batchTasks/*}/subtasks'
   _globals['_BATCHTASKSERVICE'].methods_by_name['GetRecord']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['GetRecord']._serialized_options = b'\332A\004name\202\323\344\223\002.\022,/v1/{name=projects/*/batchTasks/*/records/*}'
   _globals['_BATCHTASKSERVICE'].methods_by_name['ListRecords']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['ListRecords']._serialized_options = b'\332A\006parent\202\323\344\223\002.\022,/v1/{parent=projects/*/batchTasks/*}/records'
   _globals['_BATCHTASKSERVICE'].methods_by_name['StreamRecords']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['StreamRecords']._serialized_options = b'\332A\006parent\202\323\344\223\0025\0223/v1/{parent=projects/*/batchTasks/*}/records:stream'
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ListRecordAttempts']._loaded_options = None
+  _globals['_BATCHTASKSERVICE'].methods_by_name['ListRecordAttempts']._serialized_options = b'\332A\006parent\202\323\344\223\0029\0227/v1/{parent=projects/*/batchTasks/*/records/*}/attempts'
   _globals['_BATCHTASKSERVICE'].methods_by_name['GetHandler']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['GetHandler']._serialized_options = b'\332A\004name\202\323\344\223\002\"\022 /v1/{name=projects/*/handlers/*}'
   _globals['_BATCHTASKSERVICE'].methods_by_name['ListHandlers']._loaded_options = None
   _globals['_BATCHTASKSERVICE'].methods_by_name['ListHandlers']._serialized_options = b'\332A\006parent\202\323\344\223\002\"\022 /v1/{parent=projects/*}/handlers'
-  _globals['_CREATEBATCHTASKREQUEST']._serialized_start=352
-  _globals['_CREATEBATCHTASKREQUEST']._serialized_end=659
-  _globals['_APPENDRECORDSREQUEST']._serialized_start=662
-  _globals['_APPENDRECORDSREQUEST']._serialized_end=830
-  _globals['_APPENDRECORDSRESPONSE']._serialized_start=832
-  _globals['_APPENDRECORDSRESPONSE']._serialized_end=881
-  _globals['_STARTBATCHTASKREQUEST']._serialized_start=883
-  _globals['_STARTBATCHTASKREQUEST']._serialized_end=988
-  _globals['_GETBATCHTASKREQUEST']._serialized_start=990
-  _globals['_GETBATCHTASKREQUEST']._serialized_end=1059
-  _globals['_LISTBATCHTASKSREQUEST']._serialized_start=1061
-  _globals['_LISTBATCHTASKSREQUEST']._serialized_end=1185
-  _globals['_LISTBATCHTASKSRESPONSE']._serialized_start=1187
-  _globals['_LISTBATCHTASKSRESPONSE']._serialized_end=1298
-  _globals['_STREAMBATCHTASKSREQUEST']._serialized_start=1301
-  _globals['_STREAMBATCHTASKSREQUEST']._serialized_end=1429
-  _globals['_STREAMBATCHTASKSRESPONSE']._serialized_start=1431
-  _globals['_STREAMBATCHTASKSRESPONSE']._serialized_end=1541
-  _globals['_CANCELBATCHTASKREQUEST']._serialized_start=1544
-  _globals['_CANCELBATCHTASKREQUEST']._serialized_end=1672
-  _globals['_DELETEBATCHTASKREQUEST']._serialized_start=1674
-  _globals['_DELETEBATCHTASKREQUEST']._serialized_end=1780
-  _globals['_GETRECORDREQUEST']._serialized_start=1782
-  _globals['_GETRECORDREQUEST']._serialized_end=1896
-  _globals['_LISTRECORDSREQUEST']._serialized_start=1899
-  _globals['_LISTRECORDSREQUEST']._serialized_end=2121
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=2124
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=2253
-  _globals['_STREAMRECORDSREQUEST']._serialized_start=2256
-  _globals['_STREAMRECORDSREQUEST']._serialized_end=2482
-  _globals['_STREAMRECORDSRESPONSE']._serialized_start=2484
-  _globals['_STREAMRECORDSRESPONSE']._serialized_end=2584
-  _globals['_GETHANDLERREQUEST']._serialized_start=2586
-  _globals['_GETHANDLERREQUEST']._serialized_end=2651
-  _globals['_LISTHANDLERSREQUEST']._serialized_start=2653
-  _globals['_LISTHANDLERSREQUEST']._serialized_end=2773
-  _globals['_LISTHANDLERSRESPONSE']._serialized_start=2775
-  _globals['_LISTHANDLERSRESPONSE']._serialized_end=2875
-  _globals['_BATCHTASKSERVICE']._serialized_start=2878
-  _globals['_BATCHTASKSERVICE']._serialized_end=4854
+  _globals['_CREATEBATCHTASKREQUEST']._serialized_start=414
+  _globals['_CREATEBATCHTASKREQUEST']._serialized_end=721
+  _globals['_APPENDRECORDSREQUEST']._serialized_start=724
+  _globals['_APPENDRECORDSREQUEST']._serialized_end=892
+  _globals['_APPENDRECORDSRESPONSE']._serialized_start=894
+  _globals['_APPENDRECORDSRESPONSE']._serialized_end=943
+  _globals['_STARTBATCHTASKREQUEST']._serialized_start=945
+  _globals['_STARTBATCHTASKREQUEST']._serialized_end=1070
+  _globals['_GETBATCHTASKREQUEST']._serialized_start=1072
+  _globals['_GETBATCHTASKREQUEST']._serialized_end=1141
+  _globals['_LISTBATCHTASKSREQUEST']._serialized_start=1143
+  _globals['_LISTBATCHTASKSREQUEST']._serialized_end=1267
+  _globals['_LISTBATCHTASKSRESPONSE']._serialized_start=1269
+  _globals['_LISTBATCHTASKSRESPONSE']._serialized_end=1380
+  _globals['_STREAMBATCHTASKSREQUEST']._serialized_start=1383
+  _globals['_STREAMBATCHTASKSREQUEST']._serialized_end=1511
+  _globals['_STREAMBATCHTASKSRESPONSE']._serialized_start=1513
+  _globals['_STREAMBATCHTASKSRESPONSE']._serialized_end=1623
+  _globals['_CANCELBATCHTASKREQUEST']._serialized_start=1626
+  _globals['_CANCELBATCHTASKREQUEST']._serialized_end=1774
+  _globals['_PAUSEBATCHTASKREQUEST']._serialized_start=1776
+  _globals['_PAUSEBATCHTASKREQUEST']._serialized_end=1901
+  _globals['_RESUMEBATCHTASKREQUEST']._serialized_start=1903
+  _globals['_RESUMEBATCHTASKREQUEST']._serialized_end=2029
+  _globals['_UPDATEBATCHTASKREQUEST']._serialized_start=2032
+  _globals['_UPDATEBATCHTASKREQUEST']._serialized_end=2200
+  _globals['_REACTIVATEBATCHTASKREQUEST']._serialized_start=2203
+  _globals['_REACTIVATEBATCHTASKREQUEST']._serialized_end=2470
+  _globals['_REACTIVATEBATCHTASKREQUEST_SCOPE']._serialized_start=2404
+  _globals['_REACTIVATEBATCHTASKREQUEST_SCOPE']._serialized_end=2470
+  _globals['_DELETEBATCHTASKREQUEST']._serialized_start=2473
+  _globals['_DELETEBATCHTASKREQUEST']._serialized_end=2649
+  _globals['_LISTSUBTASKSREQUEST']._serialized_start=2651
+  _globals['_LISTSUBTASKSREQUEST']._serialized_end=2771
+  _globals['_LISTSUBTASKSRESPONSE']._serialized_start=2773
+  _globals['_LISTSUBTASKSRESPONSE']._serialized_end=2873
+  _globals['_GETRECORDREQUEST']._serialized_start=2876
+  _globals['_GETRECORDREQUEST']._serialized_end=3016
+  _globals['_LISTRECORDSREQUEST']._serialized_start=3019
+  _globals['_LISTRECORDSREQUEST']._serialized_end=3267
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=3270
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=3399
+  _globals['_STREAMRECORDSREQUEST']._serialized_start=3402
+  _globals['_STREAMRECORDSREQUEST']._serialized_end=3654
+  _globals['_STREAMRECORDSRESPONSE']._serialized_start=3656
+  _globals['_STREAMRECORDSRESPONSE']._serialized_end=3756
+  _globals['_LISTRECORDATTEMPTSREQUEST']._serialized_start=3758
+  _globals['_LISTRECORDATTEMPTSREQUEST']._serialized_end=3883
+  _globals['_LISTRECORDATTEMPTSRESPONSE']._serialized_start=3885
+  _globals['_LISTRECORDATTEMPTSRESPONSE']._serialized_end=3997
+  _globals['_GETHANDLERREQUEST']._serialized_start=3999
+  _globals['_GETHANDLERREQUEST']._serialized_end=4064
+  _globals['_LISTHANDLERSREQUEST']._serialized_start=4066
+  _globals['_LISTHANDLERSREQUEST']._serialized_end=4186
+  _globals['_LISTHANDLERSRESPONSE']._serialized_start=4188
+  _globals['_LISTHANDLERSRESPONSE']._serialized_end=4288
+  _globals['_BATCHTASKSERVICE']._serialized_start=4291
+  _globals['_BATCHTASKSERVICE']._serialized_end=7270
 # @@protoc_insertion_point(module_scope)

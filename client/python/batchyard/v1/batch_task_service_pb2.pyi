@@ -1,6 +1,7 @@
 from batchyard.v1 import batch_task_pb2 as _batch_task_pb2
 from batchyard.v1 import handler_pb2 as _handler_pb2
 from batchyard.v1 import record_pb2 as _record_pb2
+from batchyard.v1 import subtask_pb2 as _subtask_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import client_pb2 as _client_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
@@ -8,7 +9,9 @@ from google.api import field_info_pb2 as _field_info_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.longrunning import operations_pb2 as _operations_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -51,12 +54,14 @@ class AppendRecordsResponse(_message.Message):
     def __init__(self, next_index: _Optional[int] = ...) -> None: ...
 
 class StartBatchTaskRequest(_message.Message):
-    __slots__ = ("name", "request_id")
+    __slots__ = ("name", "etag", "request_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
+    etag: str
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class GetBatchTaskRequest(_message.Message):
     __slots__ = ("name",)
@@ -101,44 +106,124 @@ class StreamBatchTasksResponse(_message.Message):
     def __init__(self, batch_tasks: _Optional[_Iterable[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class CancelBatchTaskRequest(_message.Message):
-    __slots__ = ("name", "request_id", "reason")
+    __slots__ = ("name", "etag", "request_id", "reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
+    etag: str
     request_id: str
     reason: str
-    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
-class DeleteBatchTaskRequest(_message.Message):
-    __slots__ = ("name", "request_id")
+class PauseBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
+    etag: str
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UpdateBatchTaskRequest(_message.Message):
+    __slots__ = ("batch_task", "update_mask", "request_id")
+    BATCH_TASK_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    batch_task: _batch_task_pb2.BatchTaskInfo
+    update_mask: _field_mask_pb2.FieldMask
+    request_id: str
+    def __init__(self, batch_task: _Optional[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ReactivateBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id", "scope")
+    class Scope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SCOPE_UNSPECIFIED: _ClassVar[ReactivateBatchTaskRequest.Scope]
+        FAILED_AND_UNFINISHED: _ClassVar[ReactivateBatchTaskRequest.Scope]
+        ALL: _ClassVar[ReactivateBatchTaskRequest.Scope]
+    SCOPE_UNSPECIFIED: ReactivateBatchTaskRequest.Scope
+    FAILED_AND_UNFINISHED: ReactivateBatchTaskRequest.Scope
+    ALL: ReactivateBatchTaskRequest.Scope
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    scope: ReactivateBatchTaskRequest.Scope
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., scope: _Optional[_Union[ReactivateBatchTaskRequest.Scope, str]] = ...) -> None: ...
+
+class DeleteBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id", "allow_missing", "force")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    allow_missing: bool
+    force: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., allow_missing: bool = ..., force: bool = ...) -> None: ...
+
+class ListSubtasksRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSubtasksResponse(_message.Message):
+    __slots__ = ("subtasks", "next_page_token")
+    SUBTASKS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    subtasks: _containers.RepeatedCompositeFieldContainer[_subtask_pb2.Subtask]
+    next_page_token: str
+    def __init__(self, subtasks: _Optional[_Iterable[_Union[_subtask_pb2.Subtask, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetRecordRequest(_message.Message):
-    __slots__ = ("name", "view")
+    __slots__ = ("name", "view", "generation")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     view: _record_pb2.RecordInfo.View
-    def __init__(self, name: _Optional[str] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+    generation: int
+    def __init__(self, name: _Optional[str] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class ListRecordsRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token", "order", "view")
+    __slots__ = ("parent", "page_size", "page_token", "order", "view", "generation")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
     order: _record_pb2.RecordInfo.Order
     view: _record_pb2.RecordInfo.View
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+    generation: int
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class ListRecordsResponse(_message.Message):
     __slots__ = ("records", "next_page_token", "resume_token")
@@ -151,18 +236,20 @@ class ListRecordsResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[_record_pb2.RecordInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class StreamRecordsRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "resume_token", "order", "view")
+    __slots__ = ("parent", "page_size", "resume_token", "order", "view", "generation")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     resume_token: str
     order: _record_pb2.RecordInfo.Order
     view: _record_pb2.RecordInfo.View
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+    generation: int
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class StreamRecordsResponse(_message.Message):
     __slots__ = ("records", "resume_token")
@@ -171,6 +258,24 @@ class StreamRecordsResponse(_message.Message):
     records: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordInfo]
     resume_token: str
     def __init__(self, records: _Optional[_Iterable[_Union[_record_pb2.RecordInfo, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class ListRecordAttemptsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListRecordAttemptsResponse(_message.Message):
+    __slots__ = ("attempts", "next_page_token")
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[_record_pb2.RecordAttempt]
+    next_page_token: str
+    def __init__(self, attempts: _Optional[_Iterable[_Union[_record_pb2.RecordAttempt, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetHandlerRequest(_message.Message):
     __slots__ = ("name",)

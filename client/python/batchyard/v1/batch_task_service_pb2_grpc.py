@@ -81,10 +81,35 @@ class BatchTaskServiceStub(object):
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTaskRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
                 _registered_method=True)
+        self.PauseBatchTask = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/PauseBatchTask',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.PauseBatchTaskRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+                _registered_method=True)
+        self.ResumeBatchTask = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/ResumeBatchTask',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ResumeBatchTaskRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+                _registered_method=True)
+        self.UpdateBatchTask = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/UpdateBatchTask',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.UpdateBatchTaskRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+                _registered_method=True)
+        self.ReactivateBatchTask = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/ReactivateBatchTask',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReactivateBatchTaskRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.DeleteBatchTask = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/DeleteBatchTask',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.DeleteBatchTaskRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListSubtasks = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/ListSubtasks',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksResponse.FromString,
                 _registered_method=True)
         self.GetRecord = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/GetRecord',
@@ -100,6 +125,11 @@ class BatchTaskServiceStub(object):
                 '/batchyard.v1.BatchTaskService/StreamRecords',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsResponse.FromString,
+                _registered_method=True)
+        self.ListRecordAttempts = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/ListRecordAttempts',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.FromString,
                 _registered_method=True)
         self.GetHandler = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/GetHandler',
@@ -153,8 +183,8 @@ class BatchTaskServiceServicer(object):
         """Starts a DRAFT. Answers with the task's operation, the same one that CreateBatchTask returned.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (NO_RECORDS;
-        ILLEGAL_STATE: CANCELLING; TASK_COMPLETED), ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Idempotent: a task that is QUEUED or RUNNING is left as it is.
+        ILLEGAL_STATE: CANCELLING; TASK_COMPLETED), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent: a task that is QUEUED, RUNNING, PAUSING or PAUSED is left as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,20 +225,87 @@ class BatchTaskServiceServicer(object):
         Answers at once, in CANCELLING or CANCELLED; the end is seen by waiting on the operation. Outcomes that were
         recorded stay. An acknowledged cancel never ends in SUCCEEDED.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (TASK_COMPLETED),
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Idempotent while CANCELLING.
+        ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent while CANCELLING, whatever it is stopped for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseBatchTask(self, request, context):
+        """Pauses a batch task: records that run may end, no other one starts and none is tried again until it is resumed.
+
+        Answers at once, in PAUSING or PAUSED. A record that is lost or may be tried again waits. The clock of
+        max_wall_clock_time goes on. If every record has ended by then, the task is final and never PAUSED.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (ILLEGAL_STATE:
+        DRAFT, CANCELLING; TASK_COMPLETED), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent: a task that is PAUSING or PAUSED is left as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeBatchTask(self, request, context):
+        """Lets a paused batch task go on. A PAUSED one becomes QUEUED, a PAUSING one RUNNING; start_time stays.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (ILLEGAL_STATE:
+        DRAFT, CANCELLING; TASK_COMPLETED), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent: a task that is QUEUED or RUNNING is left as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateBatchTask(self, request, context):
+        """Changes the configuration of a batch task (AIP-134). What does not differ from what is there changes nothing.
+
+        display_name, labels and archived in any state; priority, parallel_count, retry_policy, failure_policy and
+        constraints until it is final, then only constraints.retention_time; handler and parameters in DRAFT. Changes hold
+        for records that start later; a max_wall_clock_time that is over already stops the task now.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the new handler),
+        FAILED_PRECONDITION (ILLEGAL_STATE: handler or parameters after the start; TASK_COMPLETED), ABORTED (ETAG_MISMATCH,
+        by the etag in batch_task), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReactivateBatchTask(self, request, context):
+        """Runs records of a finished batch task again: its next generation, which has an operation of its own.
+
+        The operation of the generation before stays as it is. error, end_time, expire_time and the outcomes of the records
+        that are run again are cleared; they stay readable by ListRecordAttempts and in the lists of records by
+        `generation`. If there is nothing to run again (a stopped task of which every record succeeded), the new generation
+        is SUCCEEDED at once.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (TASK_NOT_COMPLETED;
+        TASK_SUCCEEDED: it is SUCCEEDED without a failed record; NO_RECORDS), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
+        Idempotent by request_id only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBatchTask(self, request, context):
-        """Removes a batch task in DRAFT or a final state, with its records, outcomes and operations.
+        """Removes a batch task with its records, outcomes and operations.
 
-        From the answer on every name below it is NOT_FOUND and its id is free; the bytes go in the background.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (ILLEGAL_STATE),
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        From the answer on every name below it is NOT_FOUND and its id is free; what runs is killed and the bytes go in the
+        background, also after a restart of the server. Who waits for it is told NOT_FOUND.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND, unless allow_missing), FAILED_PRECONDITION
+        (ILLEGAL_STATE: neither DRAFT nor final, without force), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
         Idempotent by request_id: a repeated call answers OK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSubtasks(self, request, context):
+        """Lists the subtasks of a batch task, newest first, by page (AIP-158): those whose lease lives, and of those that
+        ended the last 10000.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,7 +314,8 @@ class BatchTaskServiceServicer(object):
     def GetRecord(self, request, context):
         """Reads one record with its outcome.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task, or no record of that index).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task, no record of that index, or no
+        such generation).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +337,16 @@ class BatchTaskServiceServicer(object):
         A cut stream goes on after what was delivered when called with the last resume_token; in COMPLETION order the last
         token later also continues with the outcomes committed since. A message stops at 256 KiB, never before one record.
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRecordAttempts(self, request, context):
+        """Lists the executions of a record that ended, over all generations, oldest first, by page (AIP-158).
+
+        The last 100 of a record are kept. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND
+        (RESOURCE_NOT_FOUND: the task, or no record of that index).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,10 +408,35 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTaskRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.SerializeToString,
             ),
+            'PauseBatchTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseBatchTask,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.PauseBatchTaskRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.SerializeToString,
+            ),
+            'ResumeBatchTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeBatchTask,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ResumeBatchTaskRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.SerializeToString,
+            ),
+            'UpdateBatchTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBatchTask,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.UpdateBatchTaskRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.SerializeToString,
+            ),
+            'ReactivateBatchTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReactivateBatchTask,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReactivateBatchTaskRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
             'DeleteBatchTask': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBatchTask,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.DeleteBatchTaskRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListSubtasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubtasks,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksResponse.SerializeToString,
             ),
             'GetRecord': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRecord,
@@ -319,6 +452,11 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     servicer.StreamRecords,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsResponse.SerializeToString,
+            ),
+            'ListRecordAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecordAttempts,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.SerializeToString,
             ),
             'GetHandler': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHandler,
@@ -538,6 +676,114 @@ class BatchTaskService(object):
             _registered_method=True)
 
     @staticmethod
+    def PauseBatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/PauseBatchTask',
+            batchyard_dot_v1_dot_batch__task__service__pb2.PauseBatchTaskRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeBatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ResumeBatchTask',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ResumeBatchTaskRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/UpdateBatchTask',
+            batchyard_dot_v1_dot_batch__task__service__pb2.UpdateBatchTaskRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReactivateBatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ReactivateBatchTask',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ReactivateBatchTaskRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteBatchTask(request,
             target,
             options=(),
@@ -554,6 +800,33 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/DeleteBatchTask',
             batchyard_dot_v1_dot_batch__task__service__pb2.DeleteBatchTaskRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubtasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ListSubtasks',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListSubtasksResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -635,6 +908,33 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/StreamRecords',
             batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsRequest.SerializeToString,
             batchyard_dot_v1_dot_batch__task__service__pb2.StreamRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecordAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ListRecordAttempts',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,9 +24,15 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STORE_UNAVAILABLE: _ClassVar[ErrorReason]
     DRAINING: _ClassVar[ErrorReason]
     INTERNAL_ERROR: _ClassVar[ErrorReason]
+    TASK_NOT_COMPLETED: _ClassVar[ErrorReason]
+    TASK_SUCCEEDED: _ClassVar[ErrorReason]
+    ETAG_MISMATCH: _ClassVar[ErrorReason]
     ALL_RECORDS_FAILED: _ClassVar[ErrorReason]
     TASK_CANCELLED: _ClassVar[ErrorReason]
     PROCESS_NOT_REAPED: _ClassVar[ErrorReason]
+    FAILURE_POLICY: _ClassVar[ErrorReason]
+    WALL_CLOCK_EXCEEDED: _ClassVar[ErrorReason]
+    TASK_LIFETIME_EXCEEDED: _ClassVar[ErrorReason]
     HANDLER_EXCEPTION: _ClassVar[ErrorReason]
     RECORD_ERROR: _ClassVar[ErrorReason]
     INPUT_NOT_JSON: _ClassVar[ErrorReason]
@@ -55,9 +61,15 @@ DISK_FULL: ErrorReason
 STORE_UNAVAILABLE: ErrorReason
 DRAINING: ErrorReason
 INTERNAL_ERROR: ErrorReason
+TASK_NOT_COMPLETED: ErrorReason
+TASK_SUCCEEDED: ErrorReason
+ETAG_MISMATCH: ErrorReason
 ALL_RECORDS_FAILED: ErrorReason
 TASK_CANCELLED: ErrorReason
 PROCESS_NOT_REAPED: ErrorReason
+FAILURE_POLICY: ErrorReason
+WALL_CLOCK_EXCEEDED: ErrorReason
+TASK_LIFETIME_EXCEEDED: ErrorReason
 HANDLER_EXCEPTION: ErrorReason
 RECORD_ERROR: ErrorReason
 INPUT_NOT_JSON: ErrorReason

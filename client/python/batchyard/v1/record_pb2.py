@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61tchyard/v1/record.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1a\x62\x61tchyard/v1/payload.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"T\n\x0bRecordInput\x12\x17\n\trecord_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x07payload\x18\x02 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x01\"\x96\x06\n\nRecordInfo\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\x05index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x17\n\trecord_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x04 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.StateB\x04\xe2\x41\x01\x03\x12*\n\x05input\x18\x05 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x03\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\texit_code\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"b\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\"1\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\t\n\x05\x42\x41SIC\x10\x01\x12\x08\n\x04\x46ULL\x10\x02\"9\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\t\n\x05INDEX\x10\x01\x12\x0e\n\nCOMPLETION\x10\x02:g\xea\x41\x64\n\x14\x62\x61tchyard.dev/Record\x12;projects/{project}/batchTasks/{batch_task}/records/{record}*\x07records2\x06recordB\x08\n\x06_indexB\x0c\n\n_exit_codeBr\n\x10\x64\x65v.batchyard.v1B\x0bRecordProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61tchyard/v1/record.proto\x12\x0c\x62\x61tchyard.v1\x1a\x1a\x62\x61tchyard/v1/payload.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"T\n\x0bRecordInput\x12\x17\n\trecord_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x07payload\x18\x02 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x01\"\x96\x06\n\nRecordInfo\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\x05index\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x17\n\trecord_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x04 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.StateB\x04\xe2\x41\x01\x03\x12*\n\x05input\x18\x05 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x03\x12+\n\x06output\x18\x06 \x01(\x0b\x32\x15.batchyard.v1.PayloadB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\texit_code\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"b\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\"1\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\t\n\x05\x42\x41SIC\x10\x01\x12\x08\n\x04\x46ULL\x10\x02\"9\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\t\n\x05INDEX\x10\x01\x12\x0e\n\nCOMPLETION\x10\x02:g\xea\x41\x64\n\x14\x62\x61tchyard.dev/Record\x12;projects/{project}/batchTasks/{batch_task}/records/{record}*\x07records2\x06recordB\x08\n\x06_indexB\x0c\n\n_exit_code\"\xca\x02\n\rRecordAttempt\x12\x15\n\x07\x61ttempt\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32\x1e.batchyard.v1.RecordInfo.StateB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x1c\n\texit_code\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06worker\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42\x0c\n\n_exit_codeBr\n\x10\x64\x65v.batchyard.v1B\x0bRecordProtoP\x01Z@github.com/batchyard/batchyard/client/go/batchyardpb;batchyardpb\xaa\x02\x0c\x42\x61tchyard.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +67,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDINFO'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
   _globals['_RECORDINFO']._loaded_options = None
   _globals['_RECORDINFO']._serialized_options = b'\352Ad\n\024batchyard.dev/Record\022;projects/{project}/batchTasks/{batch_task}/records/{record}*\007records2\006record'
+  _globals['_RECORDATTEMPT'].fields_by_name['attempt']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['attempt']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['generation']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['generation']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['state']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['error']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['error']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['exit_code']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['exit_code']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['worker']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['worker']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['start_time']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['start_time']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDATTEMPT'].fields_by_name['end_time']._loaded_options = None
+  _globals['_RECORDATTEMPT'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
   _globals['_RECORDINPUT']._serialized_start=189
   _globals['_RECORDINPUT']._serialized_end=273
   _globals['_RECORDINFO']._serialized_start=276
@@ -77,4 +93,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDINFO_VIEW']._serialized_end=878
   _globals['_RECORDINFO_ORDER']._serialized_start=880
   _globals['_RECORDINFO_ORDER']._serialized_end=937
+  _globals['_RECORDATTEMPT']._serialized_start=1069
+  _globals['_RECORDATTEMPT']._serialized_end=1399
 # @@protoc_insertion_point(module_scope)
