@@ -13,10 +13,12 @@ import time
 import uuid
 from pathlib import Path
 
-from batchyard_server.codec.task_bytes import fixed_info
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
+from batchyard_server.codec import configuration
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import TaskName
+from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import NewTask, Task
 from batchyard_server.store.sqlite import open_sqlite
@@ -30,16 +32,9 @@ def draft(project: str, number: int, create_us: int) -> Task:
     """A DRAFT without records, like those that `api.create_request` asks for."""
     name = TaskName(project, f"filled-{number:09d}")
     uid = str(uuid.uuid4())
-    fixed = fixed_info(
-        name=str(name),
-        uid=uid,
-        display_name="nightly scoring of search results",
-        handler="bench_noop",
-        parameters=b"",
-        labels=LABELS,
-        record_timeout_us=0,
-        create_us=create_us,
-    )
+    info = BatchTaskInfo(display_name="nightly scoring of search results", handler="bench_noop", labels=LABELS)
+    asked = configuration.read(info)
+    fixed = configuration.fixed_info(name=str(name), uid=uid, create_us=create_us, configuration=asked)
     return Task(
         key=0,
         project=project,
@@ -52,6 +47,7 @@ def draft(project: str, number: int, create_us: int) -> Task:
         create_us=create_us,
         update_us=create_us,
         transition_us=create_us,
+        due_us=create_us + DRAFT_US,
     )
 
 

@@ -127,7 +127,7 @@ class MemoryStore:
         for held in self.held.values():
             held.leases.clear()
             if held.task.state is TaskState.CANCELLING:
-                held.task = held.task.enter(after(held.task.state, Event.ALL_REAPED), NOW)
+                held.task = held.task.enter(after(held.task.state, Event.REAPED_AFTER_CANCEL), NOW)
             if held.task.state in (TaskState.QUEUED, TaskState.RUNNING):
                 recorded = rg.from_indexes(held.outcomes)
                 pending = rg.subtract([(0, held.task.total)], recorded)
@@ -226,7 +226,7 @@ class MemoryStore:
         if task.state is TaskState.CANCELLING:
             held.unreaped += unreaped
             if ends_cancel and not held.leases:
-                task = task.enter(after(task.state, Event.ALL_REAPED), NOW)
+                task = task.enter(after(task.state, Event.REAPED_AFTER_CANCEL), NOW)
         return self._put(task)
 
     def _trim(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
-from batchyard_server.codec import pages, segments, task_bytes
+from batchyard_server.codec import configuration, pages, segments, task_bytes
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
+from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Lease, NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Store
@@ -35,6 +38,7 @@ def new_task(
     parameters: bytes = b"",
     size: int = 0,
     uid: str = "",
+    settings: Settings = DEFAULTS,
 ) -> NewTask:
     """A task with that many records; with `ids` the record_id of record 7 is `r7`."""
     uid = uid or f"uid-{project}-{task_id}"
@@ -46,20 +50,12 @@ def new_task(
         operation=f"op-{uid}",
         handler="echo",
         state=TaskState.DRAFT if draft else TaskState.QUEUED,
-        fixed=task_bytes.fixed_info(
-            name=str(TaskName(project, task_id)),
-            uid=uid,
-            display_name="",
-            handler="echo",
-            parameters=parameters,
-            labels={},
-            record_timeout_us=0,
-            create_us=create_us,
-        ),
+        fixed=fixed_info(str(TaskName(project, task_id)), uid, create_us, parameters),
         create_us=create_us,
         update_us=create_us,
         transition_us=create_us,
         parameters=parameters,
+        settings=settings,
         total=records,
     )
     inputs = [record_input(i, record_id=f"r{i}" if ids else "", size=size) for i in range(records)]
@@ -68,6 +64,13 @@ def new_task(
         segments=segments.cut_inputs(inputs, 0),
         record_ids=[(f"r{i}", i) for i in range(records)] if ids else [],
     )
+
+
+def fixed_info(name: str, uid: str, create_us: int, parameters: bytes = b"", **chosen: Any) -> bytes:
+    """The fixed part of a task; `chosen` are fields of BatchTaskInfo, `parameters` a serialized Payload."""
+    info = BatchTaskInfo(**{"handler": "echo"} | chosen)
+    asked = replace(configuration.read(info), parameters=parameters)
+    return configuration.fixed_info(name=name, uid=uid, create_us=create_us, configuration=asked)
 
 
 def request(number: int = 1, *, project: str = "p", digest: bytes = b"digest") -> RequestKey:

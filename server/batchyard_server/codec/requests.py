@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.longrunning import operations_pb2 as lro
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard.v1.batch_task_pb2 import BatchTaskInfo
-from batchyard_server.codec import inputs
+from batchyard_server.codec import configuration, inputs
+from batchyard_server.codec.configuration import Configuration, at_most, check_id, duration_us
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.names import HandlerName, OperationName, RecordName, TaskName
@@ -27,21 +25,16 @@ from batchyard_server.model.task import RequestKey
 M = TypeVar("M", bound=Message)
 
 _UUID4 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
-_LABEL_KEY = re.compile(rf"[a-z][a-z0-9_.-]{{0,{limits.LABEL_KEY.maximum - 1}}}")
 _DIGEST_VERSION = b"\x01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateTask:
-    """CreateBatchTask. `task_id` is empty if the server is to choose; `parameters` is a serialized Payload or b""."""
+    """CreateBatchTask. `task_id` is empty if the server is to choose."""
 
     project: str
     task_id: str
-    handler: str
-    display_name: str
-    labels: Mapping[str, str]
-    parameters: bytes
-    record_timeout_us: int
+    configuration: Configuration
     inputs: inputs.Inputs
     start: bool
     validate_only: bool
@@ -50,11 +43,33 @@ class CreateTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeTask:
-    """StartBatchTask, CancelBatchTask, DeleteBatchTask; `reason` is for Cancel."""
+    """A verb on one task. `etag`: "" = whatever it is; `reason` is for Cancel."""
 
     name: TaskName
     request: RequestKey | None
+    etag: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTask:
+    """DeleteBatchTask."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    allow_missing: bool
+    force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactivateTask:
+    """ReactivateBatchTask. `everything`: scope ALL."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    everything: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,21 +118,16 @@ def create_task(raw: bytes) -> CreateTask:
     project = names.parse_project(request.parent)
     info = request.batch_task
     if request.batch_task_id:
-        _id(request.batch_task_id, limits.ID.field)
-    _id(info.handler, "batch_task.handler")
-    _at_most(limits.DISPLAY_NAME, len(info.display_name.encode()))
-    _at_most(limits.RECORDS, len(request.records))
+        check_id(request.batch_task_id, limits.ID.field)
+    asked = configuration.read(info)
+    at_most(limits.RECORDS, len(request.records))
     start = request.start if request.HasField("start") else True
     if start and not request.records:
         raise InvalidArgument("records", "a task cannot start without records", reason=Reason.NO_RECORDS)
     return CreateTask(
         project=project,
         task_id=request.batch_task_id,
-        handler=info.handler,
-        display_name=info.display_name,
-        labels=_labels(info),
-        parameters=_parameters(info),
-        record_timeout_us=_record_timeout(info),
+        configuration=asked,
         inputs=inputs.created_inputs(raw, request),
         start=start,
         validate_only=request.validate_only,
@@ -134,22 +144,58 @@ def start_task(raw: bytes) -> ChangeTask:
     """Read StartBatchTask."""
     request = parse(service.StartBatchTaskRequest, raw)
     name = names.parse_task(request.name)
-    return ChangeTask(name=name, request=_request_key("start", name.project, request))
+    return ChangeTask(name=name, etag=request.etag, request=_request_key("start", name.project, request))
+
+
+def pause_task(raw: bytes) -> ChangeTask:
+    """Read PauseBatchTask."""
+    request = parse(service.PauseBatchTaskRequest, raw)
+    name = names.parse_task(request.name)
+    return ChangeTask(name=name, etag=request.etag, request=_request_key("pause", name.project, request))
+
+
+def resume_task(raw: bytes) -> ChangeTask:
+    """Read ResumeBatchTask."""
+    request = parse(service.ResumeBatchTaskRequest, raw)
+    name = names.parse_task(request.name)
+    return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
+
+
+def reactivate_task(raw: bytes) -> ReactivateTask:
+    """Read ReactivateBatchTask."""
+    request = parse(service.ReactivateBatchTaskRequest, raw)
+    scopes = service.ReactivateBatchTaskRequest.Scope
+    name = names.parse_task(request.name)
+    if request.scope not in scopes.values():
+        raise InvalidArgument("scope", "is not a value of ReactivateBatchTaskRequest.Scope")
+    return ReactivateTask(
+        name=name,
+        etag=request.etag,
+        everything=request.scope == scopes.ALL,
+        request=_request_key("reactivate", name.project, request),
+    )
 
 
 def cancel_task(raw: bytes) -> ChangeTask:
     """Read CancelBatchTask."""
     request = parse(service.CancelBatchTaskRequest, raw)
     name = names.parse_task(request.name)
-    _at_most(limits.REASON, len(request.reason.encode()))
-    return ChangeTask(name=name, request=_request_key("cancel", name.project, request), reason=request.reason)
+    at_most(limits.REASON, len(request.reason.encode()))
+    key = _request_key("cancel", name.project, request)
+    return ChangeTask(name=name, etag=request.etag, request=key, reason=request.reason)
 
 
-def delete_task(raw: bytes) -> ChangeTask:
+def delete_task(raw: bytes) -> DeleteTask:
     """Read DeleteBatchTask."""
     request = parse(service.DeleteBatchTaskRequest, raw)
     name = names.parse_task(request.name)
-    return ChangeTask(name=name, request=_request_key("delete", name.project, request))
+    return DeleteTask(
+        name=name,
+        etag=request.etag,
+        allow_missing=request.allow_missing,
+        force=request.force,
+        request=_request_key("delete", name.project, request),
+    )
 
 
 def get_task(raw: bytes) -> TaskName:
@@ -243,7 +289,7 @@ def delete_operation(raw: bytes) -> OperationName:
 def wait_operation(raw: bytes) -> WaitOperation:
     """Read WaitOperation."""
     request = parse(lro.WaitOperationRequest, raw)
-    seconds = _duration_us(request.timeout, "timeout") / 1e6 if request.HasField("timeout") else None
+    seconds = duration_us(request.timeout, "timeout") / 1e6 if request.HasField("timeout") else None
     if seconds is not None and seconds < 0:
         raise InvalidArgument("timeout", "must not be negative")
     return WaitOperation(name=names.parse_operation(request.name), seconds=seconds)
@@ -278,67 +324,6 @@ def _view(value: int, default: View) -> View:
     if value not in (0, *View):
         raise InvalidArgument("view", "is not a value of RecordInfo.View")
     return View(value or default)
-
-
-def _id(text: str, field: str) -> None:
-    if names.ID.fullmatch(text) is None:
-        raise InvalidArgument(field, f"must be {names.ID.pattern}")
-
-
-def _at_most(limit: limits.Limit, size: int) -> None:
-    if size > limit.maximum:
-        raise InvalidArgument(limit.field, f"has {size} {limit.unit}, at most {limit.maximum} are allowed")
-
-
-def _labels(info: BatchTaskInfo) -> Mapping[str, str]:
-    if not info.labels:
-        return {}
-    labels = dict(info.labels)
-    _at_most(limits.LABELS, len(labels))
-    for key, value in labels.items():
-        if _LABEL_KEY.fullmatch(key) is None:
-            raise InvalidArgument(limits.LABEL_KEY.field, f"a key must be {_LABEL_KEY.pattern}", metadata={"key": key})
-        if len(value.encode()) > limits.LABEL_VALUE.maximum:
-            raise InvalidArgument(
-                limits.LABEL_VALUE.field,
-                f"the value of {key} is longer than {limits.LABEL_VALUE.maximum} bytes",
-                metadata={"key": key},
-            )
-    return labels
-
-
-def _parameters(info: BatchTaskInfo) -> bytes:
-    if not info.HasField("parameters"):
-        return b""
-    content_type = len(info.parameters.content_type.encode())
-    if content_type > limits.CONTENT_TYPE.maximum:
-        raise InvalidArgument(
-            "batch_task.parameters.content_type",
-            f"has {content_type} bytes, at most {limits.CONTENT_TYPE.maximum} are allowed",
-        )
-    parameters = info.parameters.SerializeToString()
-    _at_most(limits.PARAMETERS, len(parameters))
-    return parameters
-
-
-def _record_timeout(info: BatchTaskInfo) -> int:
-    if not (info.HasField("constraints") and info.constraints.HasField("record_timeout")):
-        return 0
-    limit = limits.RECORD_TIMEOUT
-    micros = _duration_us(info.constraints.record_timeout, limit.field)
-    if not limit.minimum <= micros <= limit.maximum:
-        raise InvalidArgument(
-            limit.field, f"must be from {limit.minimum // 1000} ms to {limit.maximum // 86_400_000_000} days"
-        )
-    return micros
-
-
-def _duration_us(duration: Duration, field: str) -> int:
-    """Microseconds, of which a part is rounded up, so that a bound is not passed unseen."""
-    seconds, nanos = duration.seconds, duration.nanos
-    if abs(seconds) > 315_576_000_000 or abs(nanos) > 999_999_999 or seconds * nanos < 0:
-        raise InvalidArgument(field, "is not a valid google.protobuf.Duration")
-    return -((-seconds * 1_000_000_000 - nanos) // 1000)
 
 
 def _request_key(verb: str, project: str, request: Message) -> RequestKey | None:

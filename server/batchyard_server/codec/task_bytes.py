@@ -1,16 +1,15 @@
 """How is a task written for the wire? BatchTaskInfo in two parts, metadata, operations and task errors, as bytes.
 
-fixed_info ‖ mutable part = info      (what a store keeps and lists send: protobuf merges what is concatenated)
+Task.fixed ‖ mutable part = info      (what a store keeps and lists send: protobuf merges what is concatenated)
 info ‖ live_overlay                   (what a reader of a live task sees)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from google.longrunning import operations_pb2
 from google.protobuf.any_pb2 import Any
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -35,36 +34,6 @@ _WAITING_TAG = b"\x40"  # BatchTaskInfo.waiting_reason = 8, varint
 _OPERATION_DONE = b"\x18\x01"  # Operation.done = 3, true
 
 
-def fixed_info(
-    *,
-    name: str,
-    uid: str,
-    display_name: str,
-    handler: str,
-    parameters: bytes,
-    labels: Mapping[str, str],
-    record_timeout_us: int,
-    create_us: int,
-) -> bytes:
-    """Serialized BatchTaskInfo with the fields that never change; `parameters` come last, so the bytes end with them.
-
-    `name` is the task's resource name, `parameters` a serialized Payload (b"" = none), `record_timeout_us` 0 = none.
-    """
-    message = _INFO(
-        name=name,
-        uid=uid,
-        display_name=display_name,
-        handler=handler,
-        labels=labels,
-        create_time=_time(create_us),
-    )
-    if record_timeout_us:
-        message.constraints.record_timeout.CopyFrom(_duration(record_timeout_us))
-    # Deterministic: labels are a map, and equal tasks should be equal bytes.
-    fixed = message.SerializeToString(deterministic=True)
-    return fixed + b"\x2a" + parts.varint(len(parameters)) + parameters if parameters else fixed
-
-
 def info(task: Task) -> bytes:
     """Serialized BatchTaskInfo of the task, without what only the living server knows (see `live_overlay`)."""
     return task.fixed + mutable_info(task)
@@ -82,6 +51,8 @@ def mutable_info(task: Task) -> bytes:
         end_time=_time(task.end_us),
         update_time=_time(task.update_us),
         state_transition_time=_time(task.transition_us),
+        expire_time=_time(task.expire_us),
+        etag=task.etag,
     )
     if task.error and task.state.is_final:
         message.error.ParseFromString(task.error)
@@ -161,18 +132,45 @@ def operation(op: Operation, task: Task, *, failures: Failures = (), running: in
 
 
 def all_failed_error(task: Task, failures: Failures) -> bytes:
-    """Serialized Status of a task of which every record failed: ABORTED / ALL_RECORDS_FAILED with the first failures.
+    """Serialized Status of a task of which every record failed: ABORTED / ALL_RECORDS_FAILED.
 
     A task of one record has that record's own status.
     """
     if task.total == 1 and failures:
         return failures[0][1]
-    status = parts.status(
-        Code.ABORTED,
-        Reason.ALL_RECORDS_FAILED,
-        f"all {task.total} records failed",
-        {"failed": str(task.failed)},
-    )
+    message = f"all {task.total} records failed"
+    return _failed(Code.ABORTED, Reason.ALL_RECORDS_FAILED, message, {"failed": str(task.failed)})
+
+
+def failure_policy_error(task: Task) -> bytes:
+    """Serialized Status of a task of which more records failed than it allows: ABORTED / FAILURE_POLICY."""
+    message = f"{task.failed} of {task.total} records failed, more than the failure policy allows"
+    return _failed(Code.ABORTED, Reason.FAILURE_POLICY, message, {"failed": str(task.failed)})
+
+
+def wall_clock_error(task: Task) -> bytes:
+    """Serialized Status of a task that took too long: DEADLINE_EXCEEDED / WALL_CLOCK_EXCEEDED."""
+    limit = f"{task.settings.max_wall_clock_us / 1e6:g}s"
+    message = f"the batch task took longer than its max_wall_clock_time of {limit}"
+    return _failed(Code.DEADLINE_EXCEEDED, Reason.WALL_CLOCK_EXCEEDED, message, {"max_wall_clock_time": limit})
+
+
+def lifetime_error(lifetime_us: int) -> bytes:
+    """Serialized Status of a task that grew too old: DEADLINE_EXCEEDED / TASK_LIFETIME_EXCEEDED."""
+    limit = f"{lifetime_us / 1e6:g}s"
+    message = f"the batch task was not finished within {limit} of its creation"
+    return _failed(Code.DEADLINE_EXCEEDED, Reason.TASK_LIFETIME_EXCEEDED, message, {"max_task_lifetime": limit})
+
+
+def _failed(code: Code, reason: Reason, message: str, metadata: dict[str, str]) -> bytes:
+    return parts.status(code, reason, message, metadata).SerializeToString()
+
+
+def with_failures(error: bytes, task: Task, failures: Failures) -> bytes:
+    """The error of a FAILED task with the first failures of its records in the details, as far as there is room."""
+    if not failures or (task.total == 1 and error == failures[0][1]):
+        return error
+    status = status_pb2.Status.FromString(error)
     first: list[tuple[int, bytes]] = []
     room = limits.ERROR.maximum - status.ByteSize() - 256
     for index, failure in failures[:ERROR_FAILURES]:
@@ -249,7 +247,3 @@ def _explicit_counts(task: Task, running: int) -> bytes:
 
 def _time(us: int) -> Timestamp | None:
     return parts.timestamp(us) if us else None
-
-
-def _duration(us: int) -> Duration:
-    return Duration(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000)

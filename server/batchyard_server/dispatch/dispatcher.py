@@ -253,8 +253,7 @@ class Dispatcher:
 
     def _runs(self, queue: TaskQueue) -> bool:
         """Whether records of the queue may start."""
-        state = queue.task.state
-        return self._queues.get(queue.task.key) is queue and state in (TaskState.QUEUED, TaskState.RUNNING)
+        return self._queues.get(queue.task.key) is queue and queue.task.state.may_start_records
 
     def _requeue(self, queue: TaskQueue, ranges: rg.Ranges) -> None:
         if ranges and self._runs(queue):

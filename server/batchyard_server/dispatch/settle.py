@@ -119,7 +119,7 @@ class Settler:
         """The outcome of the record that was running, or None if it is to run again."""
         assert loss.index is not None
         if loss.cause is Cause.TIMEOUT:
-            seconds = subtask.task.record_timeout_us / 1e6
+            seconds = subtask.task.settings.record_timeout_us / 1e6
             code, reason, metadata = Code.DEADLINE_EXCEEDED, Reason.RECORD_TIMEOUT, {"record_timeout": f"{seconds:g}s"}
             message = f"the record ran longer than its record_timeout of {seconds:g} s"
         elif loss.cause is Cause.CRASH and attempts.lost > self._max_worker_lost:

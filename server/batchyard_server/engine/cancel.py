@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from batchyard_server.codec import task_bytes
 from batchyard_server.codec.requests import ChangeTask
-from batchyard_server.engine import show
+from batchyard_server.engine import etag, show, stop
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model.names import OperationName
-from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Task
 
 
@@ -17,10 +13,16 @@ async def cancel_task(deps: Deps, asked: ChangeTask) -> bytes:
     """Stop the task for good; return its serialized BatchTaskInfo, CANCELLING or CANCELLED.
 
     From the commit on no record starts; who runs the records learns of it through the store's events. Idempotent while
-    CANCELLING. Raises: NotFound, FailedPrecondition (TASK_COMPLETED), AlreadyExists (REQUEST_ID_REUSED).
+    CANCELLING, for whatever reason. Raises: NotFound, FailedPrecondition (TASK_COMPLETED), Aborted (ETAG_MISMATCH),
+    AlreadyExists (REQUEST_ID_REUSED).
     """
     now = deps.clock.now_us()
-    task = await deps.store.update_task(asked.name, lambda task: _cancelled(task, asked.reason, now), asked.request)
+
+    def decide(task: Task) -> Task:
+        etag.check(task, asked.etag)
+        return stop.cancelled(task, asked.reason, now)
+
+    task = await deps.store.update_task(asked.name, decide, asked.request)
     deps.failpoints.hit("engine.cancel.after_store")
     return show.task_info(deps, task)
 
@@ -35,16 +37,7 @@ async def cancel_operation(deps: Deps, name: OperationName) -> None:
     def decide(found: Task) -> Task:
         if found.key != task.key or found.generation != operation.generation or found.state.is_final:
             return found
-        return _cancelled(found, "", now)
+        return stop.cancelled(found, "", now)
 
     await deps.store.update_task(task.name, decide, None)
     deps.failpoints.hit("engine.cancel.after_store")
-
-
-def _cancelled(task: Task, reason: str, now: int) -> Task:
-    state = after(task.state, Event.CANCEL)
-    if state is task.state:
-        return task
-    error = task_bytes.cancelled_error(reason)
-    stopped = replace(task, stop_reason=StopReason.CANCEL, error=error).enter(state, now)
-    return replace(stopped, end_us=now) if state is TaskState.CANCELLED else stopped

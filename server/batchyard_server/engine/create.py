@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from batchyard_server.codec import pages, segments, task_bytes
+from batchyard_server.codec import configuration, pages, segments, task_bytes
 from batchyard_server.codec.requests import CreateTask
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model.clock import uuid7
 from batchyard_server.model.errors import AlreadyExists, NotFound, Reason
 from batchyard_server.model.names import HANDLER_TYPE, TASK_TYPE, HandlerName, TaskName
+from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import NewTask, Operation, Task
 
@@ -19,8 +20,8 @@ async def create_task(deps: Deps, asked: CreateTask) -> bytes:
     Raises: NotFound (handler; or what an earlier call with this request_id made is gone), AlreadyExists,
     InvalidArgument (DUPLICATE_RECORD_ID).
     """
-    if deps.handlers.get(asked.handler) is None:
-        raise NotFound(HANDLER_TYPE, str(HandlerName(asked.project, asked.handler)))
+    if deps.handlers.get(asked.configuration.handler) is None:
+        raise NotFound(HANDLER_TYPE, str(HandlerName(asked.project, asked.configuration.handler)))
     task = _new_task(deps, asked)
     if asked.validate_only:
         return await _validated(deps, task)
@@ -46,31 +47,24 @@ def _new_task(deps: Deps, asked: CreateTask) -> Task:
     now = deps.clock.now_us()
     uid = uuid7(deps.clock, deps.randomness)
     task_id = asked.task_id or uid
-    fixed = task_bytes.fixed_info(
-        name=str(TaskName(asked.project, task_id)),
-        uid=uid,
-        display_name=asked.display_name,
-        handler=asked.handler,
-        parameters=asked.parameters,
-        labels=asked.labels,
-        record_timeout_us=asked.record_timeout_us,
-        create_us=now,
-    )
+    asked_for = asked.configuration
+    name = TaskName(asked.project, task_id)
     return Task(
         key=0,
         project=asked.project,
         task_id=task_id,
         uid=uid,
         operation=uuid7(deps.clock, deps.randomness),
-        handler=asked.handler,
+        handler=asked_for.handler,
         state=TaskState.QUEUED if asked.start else TaskState.DRAFT,
-        fixed=fixed,
+        fixed=configuration.fixed_info(name=str(name), uid=uid, create_us=now, configuration=asked_for),
         create_us=now,
         update_us=now,
         transition_us=now,
         total=len(asked.inputs.records),
-        parameters=asked.parameters,
-        record_timeout_us=asked.record_timeout_us,
+        parameters=asked_for.parameters,
+        settings=asked_for.settings,
+        due_us=0 if asked.start else now + DRAFT_US,
     )
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from batchyard_server.codec.requests import ChangeTask
+from batchyard_server.codec.requests import DeleteTask
+from batchyard_server.engine import etag
 from batchyard_server.engine.deps import Deps
+from batchyard_server.model.errors import NotFound
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import Task
 
 
-async def delete_task(deps: Deps, asked: ChangeTask) -> None:
-    """Remove a task in DRAFT or a final state with everything it owns.
+async def delete_task(deps: Deps, asked: DeleteTask) -> None:
+    """Remove a task with everything it owns; one that is neither DRAFT nor final only with `force`.
 
-    Idempotent by request_id. Raises: NotFound, FailedPrecondition (ILLEGAL_STATE), AlreadyExists (REQUEST_ID_REUSED).
+    What runs is killed by who runs it, who learns of it through the store's events; what still lives after a restart is
+    killed then. Idempotent by request_id. Raises: NotFound (unless `allow_missing`), FailedPrecondition
+    (ILLEGAL_STATE), Aborted (ETAG_MISMATCH), AlreadyExists (REQUEST_ID_REUSED).
     """
 
     def decide(task: Task) -> Task:
-        return task.enter(after(task.state, Event.DELETE), task.update_us)
+        etag.check(task, asked.etag)
+        if not asked.force:
+            after(task.state, Event.DELETE)
+        return task
 
-    await deps.store.delete_task(asked.name, decide, asked.request)
+    try:
+        await deps.store.delete_task(asked.name, decide, asked.request)
+    except NotFound:
+        if not asked.allow_missing:
+            raise
     deps.failpoints.hit("engine.delete.after_store")

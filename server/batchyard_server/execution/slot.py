@@ -266,7 +266,7 @@ class LocalSlot:
             self._fetch(self._worker, progress.number, subtask, now_ns)
         if subtask is not None and progress.begun(subtask.lease.ranges)[0] is not None:
             ran_ns = now_ns - progress.start_ns
-            limit_ns = subtask.task.record_timeout_us * 1000
+            limit_ns = subtask.task.settings.record_timeout_us * 1000
             if limit_ns and ran_ns > limit_ns and self._worker.progress() == progress:
                 self._timed_out = progress
                 self.kill(Cause.TIMEOUT)

@@ -29,6 +29,26 @@ PARAMETERS = Limit(field="batch_task.parameters", maximum=256 * KIB, unit="bytes
 RECORD_TIMEOUT = Limit(
     field="batch_task.constraints.record_timeout", minimum=1_000, maximum=180 * 86_400 * 1_000_000, unit="microseconds"
 )
+MAX_WALL_CLOCK_TIME = Limit(
+    field="batch_task.constraints.max_wall_clock_time",
+    minimum=1_000,
+    maximum=180 * 86_400 * 1_000_000,
+    unit="microseconds",
+)
+RETENTION_TIME = Limit(
+    field="batch_task.constraints.retention_time", maximum=3650 * 86_400 * 1_000_000, unit="microseconds"
+)
+MAX_RETRY_COUNT = Limit(field="batch_task.constraints.max_retry_count", minimum=-1, maximum=1_000_000, unit="retries")
+INITIAL_BACKOFF = Limit(
+    field="batch_task.retry_policy.initial_backoff", maximum=86_400 * 1_000_000, unit="microseconds"
+)
+MAX_BACKOFF = Limit(field="batch_task.retry_policy.max_backoff", maximum=86_400 * 1_000_000, unit="microseconds")
+MULTIPLIER = Limit(field="batch_task.retry_policy.multiplier", minimum=1, maximum=100, unit="times")
+RETRYABLE_CODES = Limit(field="batch_task.retry_policy.retryable_codes", maximum=16, unit="entries")
+RETRYABLE_CODE = Limit(field="batch_task.retry_policy.retryable_codes", minimum=1, maximum=16, unit="codes")
+MAX_FAILED_RECORDS = Limit(field="batch_task.failure_policy.max_failed_records", maximum=2**63 - 1, unit="records")
+PRIORITY = Limit(field="batch_task.priority", minimum=-1000, maximum=1000, unit="priority")
+PARALLEL_COUNT = Limit(field="batch_task.parallel_count", minimum=1, maximum=1_000_000, unit="records")
 RECORD_ID = Limit(field="records.record_id", maximum=256, unit="bytes")
 CONTENT_TYPE = Limit(field="records.payload.content_type", maximum=255, unit="bytes")
 RECORD = Limit(field="records", maximum=MIB, unit="bytes")
@@ -51,6 +71,8 @@ FAILED_REQUESTS_BYTES = 64 * KIB
 WAIT_SECONDS = 60.0  # longest WaitOperation
 WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else it sees DEADLINE_EXCEEDED
 REQUEST_ID_HOURS = 24
+ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks
+RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
 
 SEGMENT_RECORDS = 1024  # records of one input segment
 SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression

@@ -1,9 +1,10 @@
 """Which state follows which event? The one table; nothing else decides a transition.
 
     DRAFT ──start──▶ QUEUED ──first lease──▶ RUNNING ──every record ended──▶ SUCCEEDED | FAILED
-      │                │                        │
-      └────cancel──────┴──▶ CANCELLED           └─cancel─▶ CANCELLING ──no lease lives──▶ CANCELLED
+      │                │  ◀─resume─ PAUSED ◀─ PAUSING ◀─pause─┘                 │   (or CANCELLED:)
+      └──stop──────────┴──▶ CANCELLED | FAILED ◀── CANCELLING ◀──stop            └─reactivate─▶ QUEUED, generation + 1
 
+A stop is a cancel (which ends in CANCELLED), or a deadline, a failure policy or the longest lifetime (FAILED).
 Numbers are those of `batchyard.v1.BatchTaskInfo.State` and `RecordInfo.State`; a test compares them.
 """
 
@@ -20,6 +21,8 @@ class TaskState(enum.IntEnum):
     DRAFT = 1
     QUEUED = 2
     RUNNING = 3
+    PAUSING = 4
+    PAUSED = 5
     CANCELLING = 6
     SUCCEEDED = 7
     FAILED = 8
@@ -35,9 +38,15 @@ class TaskState(enum.IntEnum):
         """Whether records may run or processes may have to be killed in this state."""
         return self in LIVE
 
+    @property
+    def may_start_records(self) -> bool:
+        """Whether subtasks may be leased in this state."""
+        return self in STARTING
+
 
 FINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
-LIVE = frozenset({TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING})
+LIVE = frozenset({TaskState.QUEUED, TaskState.RUNNING, TaskState.PAUSING, TaskState.CANCELLING})
+STARTING = frozenset({TaskState.QUEUED, TaskState.RUNNING})
 
 
 class StopReason(enum.IntEnum):
@@ -45,6 +54,9 @@ class StopReason(enum.IntEnum):
 
     NONE = 0
     CANCEL = 1
+    DEADLINE = 2
+    FAILURE_POLICY = 3
+    TASK_LIFETIME = 4
 
 
 class WaitingReason(enum.IntEnum):
@@ -71,11 +83,21 @@ class Event(enum.StrEnum):
     APPEND = "append"
     START = "start"
     LEASE = "lease"
+    PAUSE = "pause"
+    RESUME = "resume"
     CANCEL = "cancel"
+    STOP = "stop"
+    """A deadline, the failure policy or the longest lifetime: ends in FAILED."""
+    REACTIVATE = "reactivate"
     DELETE = "delete"
     ALL_SUCCEEDED_OR_SOME_FAILED = "end"
     ALL_FAILED = "fail"
-    ALL_REAPED = "reap"
+    TOO_MANY_FAILED = "fail early"
+    """Every record ended, and more failed than the failure policy allows."""
+    NOTHING_RUNS = "rest"
+    """PAUSING: no lease lives."""
+    REAPED_AFTER_CANCEL = "reap"
+    REAPED_AFTER_STOP = "reap stopped"
 
 
 S = TaskState
@@ -84,20 +106,42 @@ TRANSITIONS: dict[tuple[TaskState, Event], TaskState] = {
     (S.DRAFT, Event.START): S.QUEUED,
     (S.QUEUED, Event.START): S.QUEUED,
     (S.RUNNING, Event.START): S.RUNNING,
+    (S.PAUSING, Event.START): S.PAUSING,
+    (S.PAUSED, Event.START): S.PAUSED,
     (S.QUEUED, Event.LEASE): S.RUNNING,
     (S.RUNNING, Event.LEASE): S.RUNNING,
-    (S.RUNNING, Event.ALL_SUCCEEDED_OR_SOME_FAILED): S.SUCCEEDED,
-    (S.RUNNING, Event.ALL_FAILED): S.FAILED,
-    (S.DRAFT, Event.CANCEL): S.CANCELLED,
-    (S.QUEUED, Event.CANCEL): S.CANCELLED,
-    (S.RUNNING, Event.CANCEL): S.CANCELLING,
+    (S.QUEUED, Event.PAUSE): S.PAUSED,
+    (S.RUNNING, Event.PAUSE): S.PAUSING,
+    (S.PAUSING, Event.PAUSE): S.PAUSING,
+    (S.PAUSED, Event.PAUSE): S.PAUSED,
+    (S.PAUSING, Event.NOTHING_RUNS): S.PAUSED,
+    (S.PAUSING, Event.RESUME): S.RUNNING,
+    (S.PAUSED, Event.RESUME): S.QUEUED,
+    (S.QUEUED, Event.RESUME): S.QUEUED,
+    (S.RUNNING, Event.RESUME): S.RUNNING,
+    **{
+        (state, event): end
+        for state in (S.RUNNING, S.PAUSING)
+        for event, end in (
+            (Event.ALL_SUCCEEDED_OR_SOME_FAILED, S.SUCCEEDED),
+            (Event.ALL_FAILED, S.FAILED),
+            (Event.TOO_MANY_FAILED, S.FAILED),
+            (Event.CANCEL, S.CANCELLING),
+            (Event.STOP, S.CANCELLING),
+        )
+    },
+    **{(state, Event.CANCEL): S.CANCELLED for state in (S.DRAFT, S.QUEUED, S.PAUSED)},
+    **{(state, Event.STOP): S.FAILED for state in (S.DRAFT, S.QUEUED, S.PAUSED)},
     (S.CANCELLING, Event.CANCEL): S.CANCELLING,
-    (S.CANCELLING, Event.ALL_REAPED): S.CANCELLED,
-    (S.DRAFT, Event.DELETE): S.DRAFT,
-    (S.SUCCEEDED, Event.DELETE): S.SUCCEEDED,
-    (S.FAILED, Event.DELETE): S.FAILED,
-    (S.CANCELLED, Event.DELETE): S.CANCELLED,
+    (S.CANCELLING, Event.STOP): S.CANCELLING,
+    (S.CANCELLING, Event.REAPED_AFTER_CANCEL): S.CANCELLED,
+    (S.CANCELLING, Event.REAPED_AFTER_STOP): S.FAILED,
+    **{(state, Event.REACTIVATE): S.QUEUED for state in FINAL},
+    (S.QUEUED, Event.ALL_SUCCEEDED_OR_SOME_FAILED): S.SUCCEEDED,
+    **{(state, Event.DELETE): state for state in (S.DRAFT, *FINAL)},
 }
+"""REACTIVATE is the one event that leads out of a final state: into the next generation, which ends at once if it has
+nothing to run."""
 
 
 def after(state: TaskState, event: Event) -> TaskState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from batchyard_server.model.names import OperationName, TaskName
+from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import StopReason, TaskState
 
 
@@ -15,13 +16,19 @@ class Task:
     Attributes:
         key: the store's own number of the task; never reused.
         operation: id of the current generation's operation; "" once that was deleted.
-        fixed: serialized BatchTaskInfo with the fields that never change (name, uid, handler, parameters, …).
+        fixed: serialized BatchTaskInfo with the fields that nothing but an update of the configuration changes (name,
+            uid, handler, parameters, constraints, …).
         error: serialized google.rpc.Status, b"" = none.
         parameters: serialized Payload, b"" = none.
-        record_timeout_us: 0 = no limit.
-        next_sequence: completion number that the next outcome gets, from 0, per generation.
+        settings: what of `fixed` the server acts on.
+        revision: of the configuration, from 1; part of the etag.
+        due_us: when time alone changes the task: a DRAFT and a final one are deleted, one that runs has passed its
+            max_wall_clock_time; 0 = never.
+        base_generation: outcomes of this generation on count, as far as they were not replaced by later ones: the
+            last one that runs, or ran, every record.
+        next_sequence: completion number that the next outcome gets, from 0 in generation 1.
         next_epoch: the epoch that the next lease gets.
-        subtasks: how many leases were granted. live_subtasks: how many live.
+        subtasks: how many leases were granted in this generation. live_subtasks: how many live.
     """
 
     key: int
@@ -45,7 +52,10 @@ class Task:
     cancelled: int = 0
     error: bytes = b""
     parameters: bytes = b""
-    record_timeout_us: int = 0
+    settings: Settings = DEFAULTS
+    revision: int = 1
+    due_us: int = 0
+    base_generation: int = 1
     next_sequence: int = 0
     next_epoch: int = 1
     subtasks: int = 0
@@ -60,6 +70,23 @@ class Task:
     def operation_name(self) -> OperationName:
         """Resource name of the current operation. Meaningless when `operation` is empty."""
         return OperationName(self.project, self.operation)
+
+    @property
+    def etag(self) -> str:
+        """Stands for the configuration (AIP-154, quoted as in RFC 7232)."""
+        return f'"{self.uid[-12:]}-{self.revision}"'
+
+    @property
+    def expire_us(self) -> int:
+        """When the task is deleted; 0 = that is not known yet."""
+        return self.due_us if self.state is TaskState.DRAFT or self.state.is_final else 0
+
+    @property
+    def deadline_us(self) -> int:
+        """When its max_wall_clock_time is over; 0 = never, or it has not started or has ended."""
+        limit = self.settings.max_wall_clock_us
+        ends = self.state.is_final or self.state in (TaskState.DRAFT, TaskState.CANCELLING)
+        return 0 if ends or not limit or not self.start_us else self.start_us + limit
 
     @property
     def ended(self) -> int:
@@ -125,12 +152,16 @@ class Operation:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lease:
-    """An exclusive claim on a subtask. `epoch` is 0 until the store granted it; it fences every outcome."""
+    """An exclusive claim on a subtask. `epoch` is 0 until the store granted it; it fences every outcome.
+
+    `worker` is the slot that runs it, `node` the machine.
+    """
 
     task_key: int
     generation: int
     ranges: list[tuple[int, int]]
     worker: str
+    node: str = ""
     epoch: int = 0
 
 
@@ -154,7 +185,16 @@ class Flush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """What is known of a record without an outcome: executions that began, and how many of them were lost."""
+    """What is known of a record without an outcome.
+
+    Attributes:
+        begun: executions that began in this generation.
+        lost: those of them under which the worker died.
+        failures: those of them that failed and count as tries.
+        retry_us: the next one does not begin before this moment; 0 = at once.
+    """
 
     begun: int
-    lost: int
+    lost: int = 0
+    failures: int = 0
+    retry_us: int = 0

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from batchyard_server.codec import pages, requests
 from batchyard_server.codec.inputs import Append
-from batchyard_server.engine import append, cancel, create, delete, handlers, records, start, tasks
+from batchyard_server.engine import append, cancel, create, delete, handlers, pause, reactivate, records, start, tasks
 from batchyard_server.engine.deps import Deps
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
@@ -31,6 +31,9 @@ class BatchTasks:
         service.unary("GetBatchTask", self.get_batch_task)
         service.unary("ListBatchTasks", self.list_batch_tasks)
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
+        service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
+        service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
+        service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
         service.unary("GetRecord", self.get_record)
@@ -64,6 +67,18 @@ class BatchTasks:
     def stream_batch_tasks(self, raw: bytes, _context: Context) -> Messages:
         """StreamBatchTasks."""
         return tasks.stream_tasks(self._deps, requests.stream_tasks(raw))
+
+    async def pause_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """PauseBatchTask."""
+        return await pause.pause_task(self._deps, requests.pause_task(raw))
+
+    async def resume_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """ResumeBatchTask."""
+        return await pause.resume_task(self._deps, requests.resume_task(raw))
+
+    async def reactivate_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """ReactivateBatchTask."""
+        return await reactivate.reactivate_task(self._deps, requests.reactivate_task(raw))
 
     async def cancel_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """CancelBatchTask."""

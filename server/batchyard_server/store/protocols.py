@@ -33,9 +33,9 @@ class Change(enum.Enum):
     """What happened to a task in a commit."""
 
     STATE = "state"
-    """Created, or its state changed."""
+    """Created, or its state, generation or configuration changed."""
     COUNTS = "counts"
-    """Outcomes or records came; the state is as before."""
+    """Outcomes or records came; all else is as before."""
     DELETED = "deleted"
 
 
@@ -72,7 +72,7 @@ class TaskPage:
     Attributes:
         entries: serialized RawTaskPage without a token: the tasks' BatchTaskInfos as the list's message has them.
         count: how many they are.
-        live: (position in the page, key) of those that are QUEUED, RUNNING or CANCELLING.
+        live: (position in the page, key) of those that are QUEUED, RUNNING, PAUSING or CANCELLING.
         last: (create_us, task_id) of the last one, where the next page begins; None if the page is empty.
         more: whether there are more after it at this moment.
     """
@@ -129,10 +129,11 @@ class TaskStore(Protocol):
     async def update_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> Task:
         """Replace the task by `decide(task)`; return it. The one way in which a verb changes a state.
 
-        If the state became final in it, its operation's snapshot is stored in the same transaction, and for
-        CANCELLED the counts' `cancelled` is total − succeeded − failed. A known `request` with the same digest returns
-        the task as it is now without calling `decide`. Nothing is written if `decide` returns an equal task.
-        Raises: NotFound, AlreadyExists (REQUEST_ID_REUSED), whatever `decide` raises.
+        If the state became final in it, its operation's snapshot is stored in the same transaction, the counts'
+        `cancelled` is total − succeeded − failed, and the error of a FAILED one has its first failures in the details.
+        If the generation is the next one, its operation is stored. `due_us` is set by the store. A known `request` with
+        the same digest returns the task as it is now without calling `decide`. Nothing is written if `decide` returns
+        an equal task. Raises: NotFound, AlreadyExists (REQUEST_ID_REUSED), whatever `decide` raises.
         """
         ...
 
@@ -219,11 +220,12 @@ class LeaseStore(Protocol):
     async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
         """Store outcomes and shrink the lease's open indexes, in one transaction; return the task after it.
 
-        When these were the last ones of a RUNNING task it enters SUCCEEDED or FAILED in the same transaction, with its
-        error (ABORTED / ALL_RECORDS_FAILED with the first failures in its details; of a one-record task the record's
-        own status) and the operation's snapshot. A lease without open indexes is gone. In CANCELLING outcomes under a
-        live lease are kept. Raises StaleLease, storing nothing, if the lease does not hold every index (ended, older
-        epoch, stored before).
+        When these were the last ones of a RUNNING or PAUSING task it enters SUCCEEDED or FAILED in the same
+        transaction, with its error (ABORTED / ALL_RECORDS_FAILED or FAILURE_POLICY with the first failures in its
+        details; of a one-record task the record's own status) and the operation's snapshot. When more failed than the
+        failure policy allows it enters CANCELLING before that. A lease without open indexes is gone; with the last one
+        a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises StaleLease, storing
+        nothing, if the lease does not hold every index (ended, older epoch, stored before).
         """
         ...
 
@@ -232,10 +234,10 @@ class LeaseStore(Protocol):
     ) -> Task | None:
         """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
 
-        A CANCELLING task without a live lease becomes CANCELLED in the same transaction; `unreaped` process ids make
-        PROCESS_NOT_REAPED the reason of its error. Not without `ends_cancel`: the caller knows of a worker that may
-        still run records of the task without a lease. None = the task is gone. Idempotent: a lease that does not live
-        is left alone, but the state rule is still applied.
+        A CANCELLING task without a live lease becomes CANCELLED, or FAILED by its stop_reason, in the same transaction;
+        a PAUSING one PAUSED; `unreaped` process ids make PROCESS_NOT_REAPED the reason of a CANCELLING one's error. Not
+        without `ends_cancel`: the caller knows of a worker that may still run records of the task without a lease. None
+        = the task is gone. Idempotent: a lease that does not live is left alone, but the state rule is still applied.
         """
         ...
 
@@ -248,10 +250,31 @@ class LeaseStore(Protocol):
         ...
 
     async def recover(self) -> list[LiveTask]:
-        """At start, before anything else: end all leases of an earlier process, finish CANCELLING tasks as CANCELLED.
+        """At start, before anything else: end all leases of an earlier process.
 
-        Returns the QUEUED and RUNNING tasks, oldest first. Reads no segment's bytes.
+        CANCELLING tasks are finished, PAUSING ones become PAUSED. Returns the QUEUED and RUNNING tasks, oldest first.
+        Reads no segment's bytes.
         """
+        ...
+
+    async def unfinished(self, task: Task) -> LiveTask:
+        """What of a task that was resumed or reactivated is still to be run. Reads no segment's bytes."""
+        ...
+
+
+class TimeStore(Protocol):
+    """What time alone changes, see Task.due_us. Cheap reads of an index; what they say is checked again in a change."""
+
+    async def due(self, now_us: int, most: int) -> list[Task]:
+        """The tasks whose time has come, the one that waits longest first."""
+        ...
+
+    async def next_due_us(self) -> int:
+        """When the time of the next one comes; 0 if there is none."""
+        ...
+
+    async def oldest_unfinished(self) -> Task | None:
+        """The task that was created first of all that are not final."""
         ...
 
 
@@ -267,7 +290,7 @@ class MaintenanceStore(Protocol):
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, MaintenanceStore, Protocol):
+class Store(TaskStore, RecordStore, LeaseStore, TimeStore, MaintenanceStore, Protocol):
     """Everything, plus the life of the store itself."""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from google.longrunning.operations_pb2 import Operation as OperationMessage
@@ -18,16 +19,16 @@ from batchyard_server.model import limits
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.states import StopReason, TaskState, WaitingReason
 from batchyard_server.model.task import Operation, Task
+from tests.support import store as make
 
-FIXED = task_bytes.fixed_info(
-    name="projects/p/batchTasks/t",
-    uid="u",
+FIXED = make.fixed_info(
+    "projects/p/batchTasks/t",
+    "u",
+    1_000_001,
+    Payload(text="{}").SerializeToString(),
     display_name="Night run",
-    handler="echo",
-    parameters=Payload(text="{}").SerializeToString(),
     labels={"b": "2", "a": "1"},
-    record_timeout_us=1_500_000,
-    create_us=1_000_001,
+    constraints={"record_timeout": timedelta(seconds=1.5)},
 )
 
 
@@ -71,21 +72,13 @@ def test_info_is_the_fixed_part_and_the_changing_part() -> None:
     expected.start_time.FromMicroseconds(2_500_000)
     expected.update_time.FromSeconds(3)
     expected.state_transition_time.FromSeconds(4)
+    expected.etag = '"u-1"'
     assert info == expected
 
 
 def test_equal_tasks_have_equal_bytes_whatever_the_order_of_their_labels() -> None:
     def fixed(labels: dict[str, str]) -> bytes:
-        return task_bytes.fixed_info(
-            name="n",
-            uid="u",
-            display_name="",
-            handler="h",
-            parameters=b"",
-            labels=labels,
-            record_timeout_us=0,
-            create_us=1,
-        )
+        return make.fixed_info("n", "u", 1, labels=labels)
 
     names = [f"label-{n}" for n in range(20)]
     assert fixed(dict.fromkeys(names, "x")) == fixed(dict.fromkeys(reversed(names), "x"))
@@ -189,7 +182,9 @@ def test_a_task_that_did_not_succeed_ends_its_operation_with_its_error(state: Ta
 
 def test_the_error_of_a_failed_task_stays_within_its_bound() -> None:
     large = Status(code=3, message="x" * 7_000).SerializeToString()
-    error = task_bytes.all_failed_error(task(failed=10), [(n, large) for n in range(10)])
+    failures = [(n, large) for n in range(10)]
+    failed = task(failed=10)
+    error = task_bytes.with_failures(task_bytes.all_failed_error(failed, failures), failed, failures)
     assert len(error) <= limits.ERROR.maximum
     first = BatchTaskMetadata()
     assert Status.FromString(error).details[1].Unpack(first)

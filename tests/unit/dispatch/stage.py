@@ -14,6 +14,7 @@ from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
+from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import TaskState
 from tests.support import store as tasks
 from tests.support.clock import FakeClock
@@ -67,7 +68,7 @@ class Stage:
     def create(self, records: int = 1, *, handler: str = "echo", record_timeout_us: int = 0, size: int = 0) -> Held:
         """Store a QUEUED task."""
         new = tasks.new_task(f"t{len(self.store.held)}", records, size=size)
-        task = replace(new.task, handler=handler, record_timeout_us=record_timeout_us)
+        task = replace(new.task, handler=handler, settings=Settings(record_timeout_us=record_timeout_us))
         return self.store.held[self.store.create(replace(new, task=task)).key]
 
     async def turn(self, count: int = 10) -> None:

@@ -127,7 +127,7 @@ class Play:
             if worker.killed and worker.current is not None and worker.running is not None:
                 task = self.store.by_name(worker.current.batch_task).task
                 ran_us = (self.stage.clock.monotonic_ns() - worker.progress().start_ns) / 1000
-                if 0 < task.record_timeout_us < ran_us:
+                if 0 < task.settings.record_timeout_us < ran_us:
                     self.timed_out.add((str(task.name), worker.running))
 
     def work(self) -> None:

@@ -18,6 +18,7 @@ from batchyard_server.execution.launch import Launcher
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
+from batchyard_server.model.settings import Settings
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Store, TaskEvent
 from batchyard_server.store.sqlite import open_sqlite
@@ -74,7 +75,9 @@ class Yard:
         """Store a QUEUED task whose records are these JSON values."""
         new = tasks.new_task(f"t{len(self._tasks)}")
         inputs = [RecordInput(payload={"text": json.dumps(record)}).SerializeToString() for record in records]
-        task = replace(new.task, handler=name, total=len(records), record_timeout_us=record_timeout_us)
+        task = replace(
+            new.task, handler=name, total=len(records), settings=Settings(record_timeout_us=record_timeout_us)
+        )
         return await self.store.create_task(replace(new, task=task, segments=segments.cut_inputs(inputs, 0)), None)
 
     def now(self, task: Task) -> Task:

@@ -49,8 +49,10 @@ def test_every_pair_leads_somewhere_or_is_refused_with_its_reason(state: TaskSta
     assert caught.value.metadata == {"state": state.name, "verb": event.value}
 
 
-def test_nothing_leads_out_of_a_final_state() -> None:
-    assert all(after_ is before for (before, _), after_ in TRANSITIONS.items() if before in FINAL)
+def test_nothing_but_the_next_generation_leads_out_of_a_final_state() -> None:
+    for (before, event), to in TRANSITIONS.items():
+        if before in FINAL:
+            assert to is (TaskState.QUEUED if event is Event.REACTIVATE else before)
 
 
 def test_every_state_but_the_first_is_reached_and_every_live_one_ends() -> None:
@@ -69,4 +71,17 @@ def test_an_acknowledged_cancel_never_ends_in_success() -> None:
     assert {to for (before, _), to in TRANSITIONS.items() if before is TaskState.CANCELLING} == {
         TaskState.CANCELLING,
         TaskState.CANCELLED,
+        TaskState.FAILED,
     }
+
+
+@pytest.mark.parametrize("state", [TaskState.DRAFT, TaskState.PAUSED])
+def test_nothing_is_leased_and_nothing_ends_by_itself_where_nothing_runs(state: TaskState) -> None:
+    events = {event for before, event in TRANSITIONS if before is state}
+    assert not events & {Event.LEASE, Event.ALL_FAILED, Event.ALL_SUCCEEDED_OR_SOME_FAILED, Event.NOTHING_RUNS}
+
+
+@pytest.mark.parametrize("state", TaskState)
+def test_what_may_start_records_may_be_paused(state: TaskState) -> None:
+    assert state.may_start_records == ((state, Event.LEASE) in TRANSITIONS)
+    assert not state.may_start_records or (state, Event.PAUSE) in TRANSITIONS

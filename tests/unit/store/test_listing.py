@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from dataclasses import replace
 
 import apsw
 import pytest
 
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.codec import pages, task_bytes
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
+from batchyard_server.model.settings import DRAFT_US, Settings
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import listing, migrate, open_sqlite, readers
 from tests.support import store as make
@@ -67,21 +70,30 @@ def test_an_entry_gives_back_its_info(size: int) -> None:
 
 
 async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path) -> None:
-    """Entries of all lengths that there can be are framed by the step as the server frames them."""
+    """Entries of all lengths are taken out of their frames and framed again by the steps as the server frames them."""
     store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
+    settings = Settings(record_timeout_us=1_500_000)
     made = [
-        await store.create_task(make.new_task(f"t{size}", 1, parameters=b"\x12" + _length(size) + b"x" * size), None)
-        for size in (1, 30, 120, 4000, 5000)
+        await store.create_task(
+            make.new_task(f"t{size}", 1, parameters=b"\x12" + _length(size) + b"x" * size, settings=settings), None
+        )
+        for size in (1, 30, 60, 90, 120, 4000, 5000)
     ]
     draft = await store.create_task(make.new_task("draft", 1, draft=True), None)
-    before = (await store.list_tasks("p", None, 1000, make.BIG)).entries
     await store.close()
     _to_first_schema(tmp_path / "store.sqlite3")
-    store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
-    assert (await store.list_tasks("p", None, 1000, make.BIG)).entries == before
-    for task in (*made, draft):
+    clock = SystemClock()
+    began = clock.now_us()
+    store = await open_sqlite(tmp_path, clock=clock, randomness=SystemRandomness(), failpoints=OFF)
+    moved = await store.get_task(draft.name)
+    assert began - 1_000_000 <= moved.due_us - DRAFT_US <= clock.now_us()
+    listed = list(pages.infos((await store.list_tasks("p", None, 1000, make.BIG)).entries))
+    assert len(listed) == len(made) + 1
+    for task in (*made, replace(draft, due_us=moved.due_us)):
         assert await store.get_task(task.name) == task
-        assert (await store.get_info(task.name)).info == task_bytes.info(task)
+        info = BatchTaskInfo.FromString(task_bytes.info(task))
+        assert BatchTaskInfo.FromString((await store.get_info(task.name)).info) == info
+        assert info in map(BatchTaskInfo.FromString, listed)
     assert store.writer.connection.execute("SELECT count(*) FROM task WHERE as_is").fetchall() == [(1,)]
     await store.close()
 
@@ -91,11 +103,28 @@ def _length(size: int) -> bytes:
 
 
 def _to_first_schema(path: pathlib.Path) -> None:
-    """Undo the second step."""
-    assert len(migrate.steps()) == 2, "this test knows two steps"
+    """Undo all steps but the first."""
+    assert len(migrate.steps()) == 3, "this test knows three steps"
     connection = apsw.Connection(str(path))
-    rows = connection.execute("SELECT key, info FROM task WHERE fixed_size").fetchall()
-    connection.executemany("UPDATE task SET info = ? WHERE key = ?", [(pages.info_of(info), key) for key, info in rows])
-    connection.execute("ALTER TABLE task DROP COLUMN as_is")
+    for key, fixed_size, entry in connection.execute("SELECT key, fixed_size, info FROM task").fetchall():
+        info = BatchTaskInfo.FromString(pages.info_of(entry)[fixed_size:] if fixed_size else entry)
+        info.ClearField("etag")
+        info.ClearField("expire_time")
+        before = (pages.info_of(entry)[:fixed_size] if fixed_size else b"") + info.SerializeToString()
+        connection.execute("UPDATE task SET info = ? WHERE key = ?", (before, key))
+    connection.execute(_BACK)
     connection.pragma("user_version", 1)
     connection.close()
+
+
+_BACK = """
+DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease; DROP TABLE record_attempt;
+ALTER TABLE attempt DROP COLUMN failures; ALTER TABLE attempt DROP COLUMN retry_us;
+ALTER TABLE lease DROP COLUMN granted; ALTER TABLE lease DROP COLUMN node; ALTER TABLE lease DROP COLUMN start_us;
+ALTER TABLE operation DROP COLUMN base_generation; ALTER TABLE operation DROP COLUMN first_sequence;
+ALTER TABLE task ADD COLUMN record_timeout_us INTEGER NOT NULL DEFAULT 0;
+UPDATE task SET record_timeout_us = settings ->> 'record_timeout_us' WHERE settings <> '';
+ALTER TABLE task DROP COLUMN settings; ALTER TABLE task DROP COLUMN revision; ALTER TABLE task DROP COLUMN due_us;
+ALTER TABLE task DROP COLUMN base_generation; ALTER TABLE task DROP COLUMN as_is;
+CREATE INDEX task_live ON task (key) WHERE state IN (2, 3, 6);
+"""

@@ -9,23 +9,33 @@ from batchyard_server.codec import task_bytes
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Change
-from batchyard_server.store.sqlite import leases, merge, operations, tasks
+from batchyard_server.store.sqlite import leases, merge, operations, outcomes, tasks
 from batchyard_server.store.sqlite.transaction import Entry, Transaction
 
 
 def write(tx: Transaction, held: Entry, task: Task) -> Task:
     """Replace the held task by `task`, tell the subscribers, and return it as it will be stored.
 
-    When its state became final its end_time, its cancelled count and the snapshot of its operation are set here.
+    When its state became final its end_time, its cancelled count, the details of its error and the snapshot of its
+    operation are set here; when it begins another generation the operation of that one is stored.
     """
     before, operation = held.task, None
-    if task.state.is_final and not before.state.is_final:
-        task = _finish(task)
+    begins = task.generation != before.generation
+    if begins:
+        operations.insert(tx, task, task.transition_us)
+        held = held._replace(failures=(0, 0))
+    ends = task.state.is_final and (begins or not before.state.is_final)
+    if ends:
+        task = _finish(tx, task)
+    due_us = _due_us(task)
+    if due_us != task.due_us:
+        task = replace(task, due_us=due_us)
+    if ends:
         tx.failpoints.hit("store.final_state")
         operation = operations.finish(tx, task)
         merge.generation_ended(tx, task.key, task.generation)
     tx.hold(task.key, held._replace(task=task))
-    tx.publish(task, Change.STATE if task.state is not before.state else Change.COUNTS, operation)
+    tx.publish(task, Change.COUNTS if _differ_in_counts(before, task) else Change.STATE, operation)
     return task
 
 
@@ -35,11 +45,27 @@ def write_entries(tx: Transaction, pairs: Sequence[tuple[Entry, Entry]]) -> None
     leases.update(tx, [(stored, entry) for stored, entry in pairs if stored.leases != entry.leases])
 
 
-def _finish(task: Task) -> Task:
+def _differ_in_counts(before: Task, task: Task) -> bool:
+    """Whether state, generation and configuration are as before."""
+    return task.state is before.state and task.generation == before.generation and task.revision == before.revision
+
+
+def _finish(tx: Transaction, task: Task) -> Task:
+    error = task.error
     if task.state is TaskState.CANCELLED:
-        task = replace(
-            task,
-            cancelled=task.total - task.succeeded - task.failed,
-            error=task.error or task_bytes.cancelled_error(),
-        )
-    return replace(task, end_us=task.end_us or task.transition_us)
+        error = error or task_bytes.cancelled_error()
+    elif task.state is TaskState.FAILED:
+        error = task_bytes.with_failures(error, task, outcomes.failures(tx, task.key, task.generation))
+    return replace(
+        task,
+        cancelled=task.total - task.succeeded - task.failed,
+        error=error,
+        end_us=task.end_us or task.transition_us,
+    )
+
+
+def _due_us(task: Task) -> int:
+    """See Task.due_us. Of a DRAFT it is set where records are appended."""
+    if task.state is TaskState.DRAFT:
+        return task.due_us
+    return task.end_us + task.settings.retention_us if task.state.is_final else task.deadline_us

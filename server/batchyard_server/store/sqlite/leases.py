@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from batchyard_server.model import ranges as rg
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Row, Rows, Transaction
 
-_INSERT = Rows(0, "INSERT INTO lease VALUES", "(?, ?, ?, ?, ?)")
+_INSERT = Rows(
+    0,
+    "INSERT INTO lease (task_key, epoch, generation, worker, node, start_us, granted, open) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?)",
+)
+_LIVE = "SELECT epoch, generation, worker, node, start_us, granted, open FROM lease WHERE task_key = ?"
 UPDATE = Rows(
     0,
     "UPDATE lease SET open = v.column3 FROM (VALUES",
@@ -21,8 +26,10 @@ def of_task(tx: Transaction, held: Entry) -> Mapping[int, OpenLease]:
     """The live leases of the task, by epoch."""
     if held.leases is not None:
         return held.leases
-    rows = tx.run("SELECT epoch, generation, worker, open FROM lease WHERE task_key = ?", (held.task.key,))
-    found = {epoch: OpenLease(generation, worker, rg.unpack(open_)) for epoch, generation, worker, open_ in rows}
+    found = {
+        epoch: OpenLease(*plain, granted=rg.unpack(granted), open=rg.unpack(open_))
+        for epoch, *plain, granted, open_ in tx.run(_LIVE, (held.task.key,))
+    }
     tx.learn(held.task.key, held._replace(leases=found))
     return found
 
@@ -37,7 +44,8 @@ def update(tx: Transaction, pairs: Sequence[tuple[Entry, Entry]]) -> None:
         for epoch, lease in entry.leases.items():
             before = stored.leases.get(epoch)
             if before is None:
-                rows[_INSERT].append((key, epoch, lease.generation, lease.worker, rg.pack(lease.open)))
+                *plain, granted, open_ = lease
+                rows[_INSERT].append((key, epoch, *plain, rg.pack(granted), rg.pack(open_)))
             elif before != lease:
                 rows[UPDATE].append((key, epoch, rg.pack(lease.open)))
         rows[DELETE] += [(key, epoch) for epoch in stored.leases.keys() - entry.leases.keys()]

@@ -8,10 +8,11 @@ from dataclasses import replace
 from batchyard_server.codec import task_bytes
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
-from batchyard_server.model.states import Event, TaskState, after
+from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
 from batchyard_server.store.protocols import LiveTask
 from batchyard_server.store.sqlite import changes, leases, merge, outcomes, tasks
+from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
 
@@ -21,7 +22,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     task = held.task
     live = leases.of_task(tx, held)
     wanted = rg.normalize(lease.ranges)
-    if task.state not in (TaskState.QUEUED, TaskState.RUNNING):
+    if not task.state.may_start_records:
         raise StaleLease(f"{task.name} is {task.state.name}")
     if not wanted or wanted[0][0] < 0 or wanted[-1][1] > task.total:
         raise StaleLease(f"{task.name} has no records {lease.ranges}")
@@ -38,7 +39,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
         subtasks=task.subtasks + 1,
         live_subtasks=task.live_subtasks + 1,
     )
-    opened = {**live, epoch: OpenLease(task.generation, lease.worker, wanted)}
+    opened = {**live, epoch: OpenLease(task.generation, lease.worker, lease.node, now_us, wanted, wanted)}
     stored = changes.write(tx, held._replace(leases=opened), running)
     lease.epoch = epoch
     tx.on_undo(lambda: setattr(lease, "epoch", 0))
@@ -71,7 +72,7 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
         next_sequence=task.next_sequence + flush.count,
         live_subtasks=task.live_subtasks - (not left),
     )
-    return changes.write(tx, held, _end_if_complete(tx, counted))
+    return changes.write(tx, held, _settled(tx, held, counted))
 
 
 def release(
@@ -88,16 +89,15 @@ def release(
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
         outcomes.remember_attempts(tx, task.key, task.generation, open_)
         live = _shrink(live, lease.epoch, [])
-        task = replace(task, live_subtasks=task.live_subtasks - 1)
+        held = held._replace(leases=live)
+        task = _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))
     if task.state is TaskState.CANCELLING and lease.generation == task.generation:
         if unreaped:  # shown once the task is final
             error = task.error or task_bytes.cancelled_error()
             task = replace(task, error=task_bytes.add_unreaped(error, unreaped))
         if ends_cancel and not live:
-            task = task.enter(after(task.state, Event.ALL_REAPED), tx.clock.now_us())
-    if task == held.task:
-        return task
-    return changes.write(tx, held._replace(leases=live), task)
+            task = _reaped(tx, task)
+    return task if task == held.task else changes.write(tx, held, task)
 
 
 def shrink(tx: Transaction, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
@@ -114,7 +114,7 @@ def shrink(tx: Transaction, lease: Lease, ranges: Sequence[tuple[int, int]]) -> 
     if left:  # nobody sees a difference
         tx.hold(task.key, held)
         return task
-    return changes.write(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))
+    return changes.write(tx, held, _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1)))
 
 
 def recover(tx: Transaction) -> list[LiveTask]:
@@ -125,19 +125,18 @@ def recover(tx: Transaction) -> list[LiveTask]:
         held = Entry(stored, leases={})
         tx.learn(stored.key, held)
         task = replace(stored, live_subtasks=0)
-        if task.state is TaskState.CANCELLING:
-            task = task.enter(after(task.state, Event.ALL_REAPED), tx.clock.now_us())
+        task = _reaped(tx, task) if task.state is TaskState.CANCELLING else _settled(tx, held, task)
         if task != stored:
             task = changes.write(tx, held, task)
-        if not task.state.is_final:
-            found.append(_live(tx, task))
+        if task.state.may_start_records:
+            found.append(unfinished(tx, task))
     return found
 
 
-def _live(tx: Transaction, task: Task) -> LiveTask:
-    done = outcomes.recorded(tx, task.key, task.generation) if task.next_sequence else []
-    pending = rg.subtract([(0, task.total)], done)
-    began = outcomes.attempts(tx, task.key, task.generation) if task.subtasks else {}
+def unfinished(source: Reader | Transaction, task: Task) -> LiveTask:
+    """See Store.unfinished."""
+    pending = rg.subtract([(0, task.total)], outcomes.done(source, task))
+    began = outcomes.attempts(source, task.key, task.generation) if task.subtasks else {}
     if began:
         began = {index: each for index, each in began.items() if outcomes.holds(pending, index)}
     return LiveTask(task=task, pending=pending, attempts=began)
@@ -157,12 +156,32 @@ def _shrink(live: Mapping[int, OpenLease], epoch: int, left: list[tuple[int, int
     return {other: each for other, each in live.items() if other != epoch}
 
 
-def _end_if_complete(tx: Transaction, task: Task) -> Task:
-    """The task in its final state if every record of a RUNNING one has ended."""
-    if task.state is not TaskState.RUNNING or task.ended < task.total:
+def _settled(tx: Transaction, held: Entry, task: Task) -> Task:
+    """The task in the state that follows now that records of it ended or a lease did; `held` knows what still lives."""
+    if task.state not in (TaskState.RUNNING, TaskState.PAUSING):
         return task
     now_us = tx.clock.now_us()
-    if task.failed < task.total:
-        return task.enter(after(task.state, Event.ALL_SUCCEEDED_OR_SOME_FAILED), now_us)
-    error = task_bytes.all_failed_error(task, outcomes.failures(tx, task.key, task.generation))
-    return replace(task.enter(after(task.state, Event.ALL_FAILED), now_us), error=error)
+    within = task.settings.allows(task.failed, task.total)
+    if task.ended == task.total:
+        if task.failed == task.total:
+            error = task_bytes.all_failed_error(task, outcomes.failures(tx, task.key, task.generation))
+            return replace(task.enter(after(task.state, Event.ALL_FAILED), now_us), error=error)
+        if within:
+            return task.enter(after(task.state, Event.ALL_SUCCEEDED_OR_SOME_FAILED), now_us)
+        return _stopped_by_policy(task.enter(after(task.state, Event.TOO_MANY_FAILED), now_us))
+    if not within:
+        return _stopped_by_policy(task.enter(after(task.state, Event.STOP), now_us))
+    if task.state is TaskState.PAUSING and not leases.of_task(tx, held):
+        return task.enter(after(task.state, Event.NOTHING_RUNS), now_us)
+    return task
+
+
+def _stopped_by_policy(task: Task) -> Task:
+    return replace(task, stop_reason=StopReason.FAILURE_POLICY, error=task_bytes.failure_policy_error(task))
+
+
+def _reaped(tx: Transaction, task: Task) -> Task:
+    """A CANCELLING task whose processes are gone."""
+    cancelled = task.stop_reason is StopReason.CANCEL
+    event = Event.REAPED_AFTER_CANCEL if cancelled else Event.REAPED_AFTER_STOP
+    return task.enter(after(task.state, event), tx.clock.now_us())

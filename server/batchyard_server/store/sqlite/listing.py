@@ -22,7 +22,7 @@ _ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from i
 _OF_PROJECT = "FROM task WHERE project = ? AND id_fold IS NOT NULL"
 _EQUAL = f"{_OF_PROJECT} AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
 _OLDER = f"{_OF_PROJECT} AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
-_COLUMNS = "SELECT key, state IN (2, 3, 6), fixed_size, info"
+_COLUMNS = "SELECT key, state IN (2, 3, 4, 6), fixed_size, info"
 ROWS_EQUAL, ROWS_OLDER = f"{_COLUMNS} {_EQUAL}", f"{_COLUMNS} {_OLDER}"
 # group_concat goes on as a string what comes as bytes: tests/unit/store/test_listing.py holds SQLite to that.
 _WHOLE = (

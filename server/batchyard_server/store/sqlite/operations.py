@@ -20,7 +20,7 @@ _LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 _LATEST = 2**63 - 1
-_INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'')")
+_INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)")
 FINISH = Rows(
     9,
     "UPDATE operation SET metadata = v.column2, result = v.column3 FROM (VALUES",
@@ -77,9 +77,10 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     return [_of_row(reader, row) for row in rows]
 
 
-def insert(tx: Transaction, task: Task) -> None:
-    """Store the operation of a new task, not done."""
-    tx.add(_INSERT, (key_of(task.key, task.generation), task.operation, task.project, task.create_us))
+def insert(tx: Transaction, task: Task, create_us: int) -> None:
+    """Store the operation of the generation that the task begins, not done."""
+    row = (key_of(task.key, task.generation), task.operation, task.project, create_us)
+    tx.add(_INSERT, (*row, task.base_generation, task.next_sequence))
 
 
 def finish(tx: Transaction, task: Task) -> Operation:
@@ -87,7 +88,8 @@ def finish(tx: Transaction, task: Task) -> Operation:
     key = key_of(task.key, task.generation)
     create_us = task.create_us  # the first one is made with the task
     if task.generation > 1:
-        create_us = tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))[0][0]
+        waiting = [row[3] for row in tx.waiting(_INSERT) if row[0] == key]
+        create_us = waiting[0] if waiting else tx.run("SELECT create_us FROM operation WHERE key = ?", (key,))[0][0]
     metadata, result = task_bytes.metadata(task, create_us=create_us), task_bytes.final_result(task)
     tx.add(FINISH, (key, metadata, result))
     return Operation(

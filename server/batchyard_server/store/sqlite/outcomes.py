@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.task import Attempts, Flush
+from batchyard_server.model.task import Attempts, Flush, Task
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, Rows, Transaction
 
@@ -30,7 +30,7 @@ _INSERT = Rows(
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 _INSERT_FAILURE = Rows(7, "INSERT INTO failure VALUES", "(?, ?, ?, ?, ?)")
-_INSERT_ATTEMPT = Rows(8, "INSERT OR REPLACE INTO attempt VALUES", "(?, ?, ?, ?, ?)")
+_INSERT_ATTEMPT = Rows(8, "INSERT OR REPLACE INTO attempt VALUES", "(?, ?, ?, ?, ?, ?, ?)")
 NARROW_ONES = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW} ORDER BY lo"
@@ -42,6 +42,10 @@ WIDE_ONES = (
 ALL = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     "ORDER BY lo"
+)
+FAILED = (
+    "SELECT failed FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
+    "AND failed IS NOT NULL"
 )
 
 BEGUN = "SELECT idx, begun FROM attempt WHERE task_key = ? AND generation = ? AND idx >= ? AND idx < ?"
@@ -171,6 +175,20 @@ def recorded(source: Reader | Transaction, task_key: int, generation: int) -> Ra
     return sets(source, rows)
 
 
+def done(source: Reader | Transaction, task: Task) -> Ranges:
+    """Every index that has an outcome which counts in the task's generation, normalized.
+
+    Those of its own outcomes, and the ones that succeeded in an earlier generation since the base.
+    """
+    if not task.next_sequence:
+        return []
+    found = recorded(source, task.key, task.generation)
+    for generation in range(task.base_generation, task.generation):
+        failed = [each for (packed,) in source.run(FAILED, (task.key, generation)) for each in unpack_indexes(packed)]
+        found += rg.subtract(recorded(source, task.key, generation), rg.from_indexes(failed))
+    return rg.normalize(found)
+
+
 def _neighbours(ranges: Ranges) -> Iterator[Ranges]:
     """The ranges in groups that lie close enough together to be looked up at once."""
     group: Ranges = []
@@ -189,16 +207,20 @@ def _neighbours(ranges: Ranges) -> Iterator[Ranges]:
 def remember_attempts(tx: Transaction, task_key: int, generation: int, begun: Mapping[int, Attempts]) -> None:
     """Keep what is known of records that began and have no outcome."""
     for index, attempts in begun.items():
-        values = (task_key, generation, index, attempts.begun, attempts.lost)
-        tx.add(_INSERT_ATTEMPT, values)
+        known = (attempts.begun, attempts.lost, attempts.failures, attempts.retry_us)
+        tx.add(_INSERT_ATTEMPT, (task_key, generation, index, *known))
 
 
 def attempts(source: Reader | Transaction, task_key: int, generation: int) -> dict[int, Attempts]:
     """What is known of them, by index."""
     rows = source.run(
-        "SELECT idx, begun, lost FROM attempt WHERE task_key = ? AND generation = ?", (task_key, generation)
+        "SELECT idx, begun, lost, failures, retry_us FROM attempt WHERE task_key = ? AND generation = ?",
+        (task_key, generation),
     )
-    return {index: Attempts(begun=begun, lost=lost) for index, begun, lost in rows}
+    return {
+        index: Attempts(begun=begun, lost=lost, failures=failures, retry_us=retry_us)
+        for index, begun, lost, failures, retry_us in rows
+    }
 
 
 def begun_between(reader: Reader, task_key: int, generation: int, start: int, end: int) -> dict[int, int]:

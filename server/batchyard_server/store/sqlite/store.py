@@ -276,6 +276,24 @@ class SqliteStore:
         """See Store.recover."""
         return await self.writer.submit(leasing.recover, direct=True)
 
+    async def unfinished(self, task: Task) -> LiveTask:
+        """See Store.unfinished."""
+        return await self._readers.page(lambda reader: leasing.unfinished(reader, task))
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    async def due(self, now_us: int, most: int) -> list[Task]:
+        """See Store.due."""
+        return self._readers.now(lambda reader: tasks.due(reader, now_us, most))
+
+    async def next_due_us(self) -> int:
+        """See Store.next_due_us."""
+        return self._readers.now(tasks.next_due_us)
+
+    async def oldest_unfinished(self) -> Task | None:
+        """See Store.oldest_unfinished."""
+        return self._readers.now(tasks.oldest_unfinished)
+
     # -- maintenance --------------------------------------------------------------------------------------------
 
     async def merge(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Reason
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
+from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Change, Decide
@@ -46,7 +47,7 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
     task = replace(new.task, key=keys.next(), total=total)
     tasks.insert(tx, task, request.request_id if request else None)
     requests.remember(tx, request, task, made_task=True)
-    operations.insert(tx, task)
+    operations.insert(tx, task, task.create_us)
     inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
     recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
     return task
@@ -83,7 +84,7 @@ def append(
     if end > limits.RECORDS.maximum:
         raise InvalidArgument(limits.RECORDS.field, f"a task has at most {limits.RECORDS.maximum} records")
     inputs.insert(tx, task.key, segments, record_ids)
-    changes.write(tx, held, replace(task, total=end))
+    changes.write(tx, held, replace(task, total=end, due_us=tx.clock.now_us() + DRAFT_US))
     return end
 
 

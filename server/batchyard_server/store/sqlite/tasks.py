@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from batchyard_server.codec import pages, task_bytes
+from batchyard_server.model import settings
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TASK_TYPE, TaskName
 from batchyard_server.model.states import StopReason, TaskState
@@ -29,27 +30,30 @@ _CONDITION = [
     "end_us",
     "stop_reason",
     "generation",
+    "base_generation",
     "cancelled",
     "error",
+    "due_us",
 ]
-_CONSTANT = ["key", "project", "task_id", "uid", "handler", "create_us", "record_timeout_us"]
-_PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION]  # columns that are fields of Task
-_NAMES = [*_PLAIN, "parameters_size", "fixed_size", "info"]
+_CONSTANT = ["key", "project", "task_id", "uid", "create_us"]
+_PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION, "handler", "revision"]  # columns that are fields of Task
+_CONFIGURATION = ["handler", "revision", "settings", "parameters_size", "fixed_size"]
+_NAMES = [*_PLAIN, "settings", "parameters_size", "fixed_size", "info"]
 _counts = attrgetter(*_COUNTS)
 _condition = attrgetter(*_CONDITION)
 _constant = attrgetter(*_CONSTANT)
 
 COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
 BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
-INFO = "SELECT key, task_id, state IN (2, 3, 6), fixed_size, info FROM task WHERE project = ? AND id_fold = ?"
+INFO = "SELECT key, task_id, state IN (2, 3, 4, 6), fixed_size, info FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
-LIVE = f"SELECT {COLUMNS} FROM task WHERE state IN (2, 3, 6) AND id_fold IS NOT NULL"
-_INSERT = Rows(
-    0,
-    f"INSERT INTO task ({', '.join(_NAMES)}, as_is, id_fold, request_id) VALUES",
-    f"({', '.join('?' * (len(_NAMES) + 3))})",
-)
-_INSERT_FIXED = Rows(1, "INSERT INTO task_fixed VALUES", "(?, ?)")
+LIVE = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND state IN (2, 3, 4, 6) AND id_fold IS NOT NULL"
+OLDEST = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND id_fold IS NOT NULL ORDER BY key LIMIT 1"
+DUE = f"SELECT {COLUMNS} FROM task WHERE due_us > 0 AND due_us <= ? AND id_fold IS NOT NULL ORDER BY due_us LIMIT ?"
+NEXT_DUE = "SELECT due_us FROM task WHERE due_us > 0 AND id_fold IS NOT NULL ORDER BY due_us LIMIT 1"
+_INSERTED = [*_CONSTANT, *_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is", "info", "id_fold", "request_id"]
+_INSERT = Rows(0, f"INSERT INTO task ({', '.join(_INSERTED)}) VALUES", f"({', '.join('?' * len(_INSERTED))})")
+_INSERT_FIXED = Rows(1, "INSERT OR REPLACE INTO task_fixed VALUES", "(?, ?)")
 
 
 def _update_of(names: list[str]) -> Rows:
@@ -60,6 +64,7 @@ def _update_of(names: list[str]) -> Rows:
 
 UPDATE_COUNTS = _update_of(_COUNTS)
 UPDATE_ALL = _update_of([*_COUNTS, *_CONDITION, "as_is"])  # also the indexes that depend on the state
+UPDATE_CONFIGURATION = _update_of([*_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is"])
 _FIXED = "SELECT fixed FROM task_fixed WHERE task_key = ?"
 _TASK_ID = _NAMES.index("task_id")
 
@@ -78,12 +83,12 @@ def deleted(source: Reader | Transaction, key: int) -> NotFound:
 def of_row(source: Reader | Transaction, row: Row) -> Task:
     """The Task in a row of COLUMNS."""
     values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
-    parameters_size, fixed_size, stored = row[-3:]
+    settings_text, parameters_size, fixed_size, stored = row[-4:]
     fixed = pages.info_of(stored)[:fixed_size] if fixed_size else fixed_apart(source, row[0])
     values["state"] = TaskState(values["state"])
     values["stop_reason"] = StopReason(values["stop_reason"])
     parameters = fixed[len(fixed) - parameters_size :] if parameters_size else b""
-    return Task(**values, fixed=fixed, parameters=parameters)
+    return Task(**values, settings=settings.parse(settings_text), fixed=fixed, parameters=parameters)
 
 
 def fixed_apart(source: Reader | Transaction, key: int) -> bytes:
@@ -107,9 +112,26 @@ def by_key(source: Reader | Transaction, key: int) -> Task | None:
 
 
 def live(source: Reader | Transaction) -> list[Task]:
-    """QUEUED, RUNNING and CANCELLING tasks, oldest first."""
+    """QUEUED, RUNNING, PAUSING and CANCELLING tasks, oldest first."""
     found = [of_row(source, row) for row in source.run(LIVE)]
     return sorted(found, key=lambda task: (task.create_us, task.key))
+
+
+def oldest_unfinished(source: Reader | Transaction) -> Task | None:
+    """See Store.oldest_unfinished."""
+    rows = source.run(OLDEST)
+    return of_row(source, rows[0]) if rows else None
+
+
+def due(source: Reader | Transaction, now_us: int, most: int) -> list[Task]:
+    """See Store.due."""
+    return [of_row(source, row) for row in source.run(DUE, (now_us, most))]
+
+
+def next_due_us(source: Reader | Transaction) -> int:
+    """See Store.next_due_us."""
+    rows = source.run(NEXT_DUE)
+    return rows[0][0] if rows else 0
 
 
 def info(source: Reader | Transaction, name: TaskName) -> TaskInfo:
@@ -155,10 +177,9 @@ def key_of(tx: Transaction, name: TaskName) -> int | None:
 def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
     """Store a new task. If its id is taken by one that was there before this group, the flush fails."""
     shown, apart, as_is = _stored_info(task)
-    assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
-    sizes = (len(task.parameters), 0 if apart else len(task.fixed))
     fold = task.task_id.lower()
-    tx.add(_INSERT, (*_constant(task), *_counts(task), *_condition(task), *sizes, shown, as_is, fold, request_id))
+    row = (*_constant(task), *_counts(task), *_condition(task), *_configuration(task, apart))
+    tx.add(_INSERT, (*row, as_is, shown, fold, request_id))
     if apart:
         tx.add(_INSERT_FIXED, (task.key, task.fixed))
     tx.names[task.project, fold] = task.key
@@ -169,16 +190,28 @@ def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
 
 def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
     """Write tasks, (as they are stored, as they are to be), now."""
-    rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: []}
+    rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: [], UPDATE_CONFIGURATION: []}
     for before, task in pairs:
-        shown, _, as_is = _stored_info(task)
-        condition = _condition(task)
-        if condition == _condition(before):
-            rows[UPDATE_COUNTS].append((task.key, *_counts(task), shown))
+        shown, apart, as_is = _stored_info(task)
+        counts, condition = _counts(task), _condition(task)
+        if task.revision != before.revision:
+            row = (task.key, *counts, *condition, *_configuration(task, apart), as_is, shown)
+            rows[UPDATE_CONFIGURATION].append(row)
+            if apart:
+                _INSERT_FIXED.write(tx, [(task.key, task.fixed)])
+        elif condition == _condition(before):
+            rows[UPDATE_COUNTS].append((task.key, *counts, shown))
         else:
-            rows[UPDATE_ALL].append((task.key, *_counts(task), *condition, as_is, shown))
+            rows[UPDATE_ALL].append((task.key, *counts, *condition, as_is, shown))
     for statement, values in rows.items():
         statement.write(tx, values)
+
+
+def _configuration(task: Task, apart: bool) -> Row:
+    """Values of the columns _CONFIGURATION."""
+    assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
+    fixed_size = 0 if apart else len(task.fixed)
+    return task.handler, task.revision, task.settings.text(), len(task.parameters), fixed_size
 
 
 def _stored_info(task: Task) -> tuple[bytes, bool, bool]:

@@ -29,10 +29,13 @@ _ENTRY_BYTES = 2000  # of an entry without large parts, about
 
 
 class OpenLease(NamedTuple):
-    """A live lease: the indexes that are still open in it."""
+    """A live lease: who has it, since when, with which indexes, and those that are still open in it."""
 
     generation: int
     worker: str
+    node: str
+    start_us: int
+    granted: list[tuple[int, int]]
     open: list[tuple[int, int]]
 
 

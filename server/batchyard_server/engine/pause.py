@@ -1,0 +1,45 @@
+"""PauseBatchTask and ResumeBatchTask."""
+
+from __future__ import annotations
+
+from batchyard_server.codec.requests import ChangeTask
+from batchyard_server.engine import etag, show
+from batchyard_server.engine.deps import Deps
+from batchyard_server.model.states import Event, TaskState, after
+from batchyard_server.model.task import Task
+
+
+async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
+    """Let records that run end and start no other ones; return the serialized BatchTaskInfo, PAUSING or PAUSED.
+
+    Idempotent on both. Raises: NotFound, FailedPrecondition (ILLEGAL_STATE, TASK_COMPLETED), Aborted (ETAG_MISMATCH),
+    AlreadyExists (REQUEST_ID_REUSED).
+    """
+    now = deps.clock.now_us()
+
+    def decide(task: Task) -> Task:
+        etag.check(task, asked.etag)
+        state = after(task.state, Event.PAUSE)
+        if state is TaskState.PAUSING and not task.live_subtasks:
+            state = after(state, Event.NOTHING_RUNS)
+        return task.enter(state, now)
+
+    task = await deps.store.update_task(asked.name, decide, asked.request)
+    deps.failpoints.hit("engine.pause.after_store")
+    return show.task_info(deps, task)
+
+
+async def resume_task(deps: Deps, asked: ChangeTask) -> bytes:
+    """Let a paused task go on; return its serialized BatchTaskInfo, QUEUED or RUNNING.
+
+    Idempotent on both. Raises: as pause_task.
+    """
+    now = deps.clock.now_us()
+
+    def decide(task: Task) -> Task:
+        etag.check(task, asked.etag)
+        return task.enter(after(task.state, Event.RESUME), now)
+
+    task = await deps.store.update_task(asked.name, decide, asked.request)
+    deps.failpoints.hit("engine.resume.after_store")
+    return show.task_info(deps, task)
