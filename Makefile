@@ -24,7 +24,7 @@ TEST_JOBS ?= auto
 # The parts of `make ci-long`, NAME:SECONDS. Each is a target `long-NAME` below; it is ended when its seconds are over,
 # and one that cannot run for want of a toolchain fails. To add one: mark its tests `long`, write the target, append it
 # here with a budget; the sum stays below 3600 (tests/meta checks that).
-LONG := buf:240 grpcurl:420 stubs:1000 crash:600 zoo:240 upload:300 soak:300 bounds:420
+LONG := buf:100 gapic:180 grpcurl:420 stubs:1000 crash:600 zoo:240 upload:300 soak:300 bounds:420
 
 .PHONY: help
 help: ## List the targets
@@ -39,10 +39,13 @@ $(STAMP): requirements.lock pyproject.toml .ci/venv
 	touch $@
 
 .PHONY: lock
-lock: dev ## Resolve requirements.lock again (UPGRADE=1: to the newest versions)
-	@$(VENV)/bin/uv pip compile pyproject.toml --universal --all-extras --group dev --group bench \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --quiet $(if $(filter 1,$(UPGRADE)),--upgrade) \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+lock: dev ## Resolve the two requirements.lock again (UPGRADE=1: to the newest versions)
+	@resolve() {
+	  $(VENV)/bin/uv pip compile "$$@" --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+	    $(if $(filter 1,$(UPGRADE)),--upgrade) --custom-compile-command "make lock"
+	}
+	resolve pyproject.toml --all-extras --group dev --group bench --output-file requirements.lock
+	resolve --group gapic --output-file client/gapic/requirements.lock
 
 UPGRADE ?= 0
 
@@ -111,9 +114,12 @@ stubs: dev ## Generate and compile stubs for Go, Java, TypeScript, Rust, C++ and
 ci-long: dev ## What needs other toolchains or long time (at most 60 minutes)
 	@bash .ci/long "$(MAKE)" $(LONG)
 
-.PHONY: long-buf long-grpcurl long-stubs long-crash long-zoo long-upload long-soak long-bounds
+.PHONY: long-buf long-gapic long-grpcurl long-stubs long-crash long-zoo long-upload long-soak long-bounds
 long-buf: dev
 	@bash proto/judge.sh
+long-gapic: dev
+	@bash client/gapic/generate.sh
+	$(PY) -m pytest -m long tests/interop/test_gapic.py
 long-stubs: stubs
 long-grpcurl: dev .tools/bin/grpcurl
 	@GRPCURL=$(CURDIR)/.tools/bin/grpcurl $(PY) -m pytest -m long tests/interop/test_grpcurl.py

@@ -1,4 +1,4 @@
-"""A server process for programs that are not Python."""
+"""A server process for programs beside the tests' own process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ _STOP_SECONDS = 60
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path) -> Iterator[str]:
-    """Run `batchyard-server` on a free port of loopback, with its data and its log below `folder`; yield HOST:PORT."""
+def serving(folder: pathlib.Path, *arguments: str) -> Iterator[str]:
+    """Run `batchyard-server` on a free port of loopback, with its data and its log below `folder`; yield HOST:PORT.
+
+    `arguments` are further ones of its command line.
+    """
     log = folder / "server.log"
     argv = [str(pathlib.Path(sys.executable).with_name("batchyard-server")), "serve"]
-    argv += ["--data", str(folder / "data"), "--listen", "127.0.0.1:0"]
+    argv += ["--data", str(folder / "data"), "--listen", "127.0.0.1:0", *arguments]
     with log.open("wb") as errors, subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors) as process:
         try:
             yield _target(process, log)

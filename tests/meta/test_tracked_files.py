@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.meta import sources
 
 # Put together here, so that this file does not hold what it looks for.
@@ -47,16 +49,17 @@ def test_no_path_of_a_machine_is_named() -> None:
     assert lines(re.compile(r"(?<![\w.}*-])(" + "|".join(PATHS) + r")\w")) == []
 
 
-def test_the_lock_has_hashes_and_no_index() -> None:
-    lock = sources.text("requirements.lock")
+@pytest.mark.parametrize(("name", "least"), [("requirements.lock", 50), ("client/gapic/requirements.lock", 20)])
+def test_a_lock_has_hashes_and_no_index(name: str, least: int) -> None:
+    lock = sources.text(name)
     assert re.findall(r"^(?:-|--).*", lock, re.MULTILINE) == [], "no option lines: index, find-links, editable"
     packages = re.findall(r"^[a-z0-9.-]+==.*(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+", lock, re.MULTILINE)
-    assert len(packages) == len(re.findall(r"^[a-z]", lock, re.MULTILINE)) > 50
+    assert len(packages) == len(re.findall(r"^[a-z]", lock, re.MULTILINE)) > least
 
 
 def test_lock_files_of_other_languages_hold_no_address() -> None:
     locks = [name for name in sources.tracked() if name.rpartition("/")[2] in ("package-lock.json", "uv.lock")]
-    assert "uv.lock" not in locks, "requirements.lock is the one lock of Python"
+    assert "uv.lock" not in locks, "what Python needs is locked by files named requirements.lock"
     assert [name for name in locks if '"resolved"' in sources.text(name)] == []
 
 
