@@ -71,6 +71,22 @@ async def test_all_are_run_again(store: Store) -> None:
     assert len(await order(store, third, EVERY_GENERATION)) == 6
 
 
+async def test_a_generation_of_which_nothing_was_run(store: Store) -> None:
+    task = await store.create_task(make.new_task("a", 5), None)
+    await make.finish(store, task, failed=[2])
+    second = await store.update_task(task.name, make.reactivate_all, None)
+    page = await make.page(store, second, Order.COMPLETION)
+    assert (page.count, page.next_position, page.more) == (0, 5, False)
+    stopped = await store.update_task(task.name, make.cancel, None)
+    for generation in (2, 3):
+        records = make.parse(await make.read_all(store, stopped, Order.COMPLETION, generation=2, max_records=2))
+        assert [(each.index, each.state, each.generation) for each in records] == [
+            (index, S.CANCELLED, 2) for index in range(5)
+        ]
+        if generation == 2:
+            await store.update_task(task.name, make.reactivate, None)
+
+
 async def test_cancelled_records_stay_cancelled_in_their_generation(store: Store) -> None:
     task = await store.create_task(make.new_task("a", 6), None)
     lease = await make.lease(store, task)

@@ -112,13 +112,13 @@ class RecordReader:
     def _completion(self, reader: Reader, query: RecordQuery, task: Task, spans: Sequence[Span]) -> RecordPage:
         page = _Page(query)
         position, known = query.position, spans[-1].end
-        for span in spans:
+        for span in spans:  # after it, position >= its end
             if position < span.end:
                 add = _add_inherited if span.inherited else _add_outcomes
                 position = add(reader, query, page, span, max(position, span.first))
                 if position < span.end:
                     return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=True)
-        position, cancelled = max(position, known), self._cancelled_in(reader, query, task, spans)
+        cancelled = self._cancelled_in(reader, query, task, spans)
         if cancelled:
             position = _add_cancelled(reader, query, task, page, position, known, cancelled)
         more = position < known + rg.count(cancelled)
