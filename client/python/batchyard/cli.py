@@ -16,8 +16,8 @@ import grpc
 
 from batchyard import _cli_output, _cli_verbs
 from batchyard._channel import DEFAULT_TARGET, version
+from batchyard._enums import BatchTaskState
 from batchyard._errors import BatchTaskError, BatchyardError, RpcError, WaitTimeoutError
-from batchyard._info import BatchTaskState
 from batchyard._sync.client import Client
 
 if TYPE_CHECKING:
