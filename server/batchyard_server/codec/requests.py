@@ -19,7 +19,7 @@ from batchyard_server.codec.configuration import Configuration, at_most, check_i
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.names import HandlerName, OperationName, RecordName, TaskName
-from batchyard_server.model.record import Order, View
+from batchyard_server.model.record import CURRENT_GENERATION, EVERY_GENERATION, Order, View
 from batchyard_server.model.task import RequestKey
 
 M = TypeVar("M", bound=Message)
@@ -84,7 +84,7 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
-    """One page of a task's records, or a stream of them."""
+    """One page of a task's records, or a stream of them. `generation`: see model.record."""
 
     name: TaskName
     size: int
@@ -92,6 +92,16 @@ class ListRecords:
     token_field: str
     order: Order
     view: View
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRecord:
+    """GetRecord. `generation`: CURRENT_GENERATION or the number of one, which may not exist."""
+
+    name: RecordName
+    view: View
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +213,13 @@ def get_task(raw: bytes) -> TaskName:
     return names.parse_task(parse(service.GetBatchTaskRequest, raw).name)
 
 
-def get_record(raw: bytes) -> tuple[RecordName, View]:
+def get_record(raw: bytes) -> GetRecord:
     """Read GetRecord; the default view is FULL."""
     request = parse(service.GetRecordRequest, raw)
-    return names.parse_record(request.name), _view(request.view, View.FULL)
+    name = names.parse_record(request.name)
+    if request.generation < CURRENT_GENERATION:
+        raise InvalidArgument("generation", "must not be negative: one record is read as it was in one generation")
+    return GetRecord(name=name, view=_view(request.view, View.FULL), generation=request.generation)
 
 
 def get_handler(raw: bytes) -> HandlerName:
@@ -255,6 +268,7 @@ def list_records(raw: bytes) -> ListRecords:
         token_field="page_token",  # noqa: S106
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
+        generation=_generation(request.generation, request.order),
     )
 
 
@@ -268,6 +282,7 @@ def stream_records(raw: bytes) -> ListRecords:
         token_field="resume_token",  # noqa: S106
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
+        generation=_generation(request.generation, request.order),
     )
 
 
@@ -318,6 +333,14 @@ def _order(value: int) -> Order:
     if value not in (0, *Order):
         raise InvalidArgument("order", "is not a value of RecordInfo.Order")
     return Order(value or Order.INDEX)
+
+
+def _generation(value: int, order: int) -> int:
+    if value < EVERY_GENERATION:
+        raise InvalidArgument("generation", "is neither a generation, nor 0 for the current one, nor -1 for all")
+    if value == EVERY_GENERATION and order != Order.COMPLETION:
+        raise InvalidArgument("generation", "all of them are listed in order COMPLETION only")
+    return value
 
 
 def _view(value: int, default: View) -> View:

@@ -91,7 +91,7 @@ class BatchTasks:
 
     async def get_record(self, raw: bytes, _context: Context) -> bytes:
         """GetRecord."""
-        return await records.get_record(self._deps, *requests.get_record(raw))
+        return await records.get_record(self._deps, requests.get_record(raw))
 
     async def list_records(self, raw: bytes, _context: Context) -> bytes:
         """ListRecords."""

@@ -189,8 +189,9 @@ class RecordStore(Protocol):
     async def record_page(self, query: RecordQuery) -> RecordPage:
         """Read one page (at least one record if there is one). INDEX order is dense: placeholders for the unfinished.
 
-        Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED in a final
-        task), generation and, in view FULL, input. One snapshot; ends before it returns.
+        Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED at the end of a
+        generation), generation and, in view FULL, input. Of an earlier generation than the query's those outcomes are
+        seen that succeeded, if it is not before the base. One snapshot; ends before it returns.
         """
         ...
 
@@ -212,8 +213,8 @@ class LeaseStore(Protocol):
     async def grant(self, lease: Lease) -> Task:
         """Make the lease durable and set `lease.epoch`; the first one of a QUEUED task makes it RUNNING.
 
-        Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index has an outcome
-        or is leased already.
+        Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index is leased
+        already or has an outcome, be it one that succeeded in an earlier generation and counts in this one.
         """
         ...
 

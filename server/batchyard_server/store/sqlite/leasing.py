@@ -28,7 +28,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
         raise StaleLease(f"{task.name} has no records {lease.ranges}")
     if any(rg.subtract(wanted, other.open) != wanted for other in live.values()):
         raise StaleLease(f"a record of {task.name} is leased already")
-    if task.next_sequence and outcomes.any_within(tx, task.key, task.generation, wanted):
+    if task.next_sequence and outcomes.any_within(tx, task, wanted):
         raise StaleLease(f"a record of {task.name} has an outcome already")
     epoch = task.next_epoch
     now_us = tx.clock.now_us()
