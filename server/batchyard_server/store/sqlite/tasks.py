@@ -50,7 +50,7 @@ BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
 INFO = f"SELECT key, task_id, state IN (2, 3, 4, 6), info, {_FIXED_APART} FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
 LIVE = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND state IN (2, 3, 4, 6) AND id_fold IS NOT NULL"
-OLDEST = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND id_fold IS NOT NULL ORDER BY key LIMIT 1"
+OLDEST = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND state <> 6 AND id_fold IS NOT NULL ORDER BY key LIMIT 1"
 DUE = f"SELECT {COLUMNS} FROM task WHERE due_us > 0 AND due_us <= ? AND id_fold IS NOT NULL ORDER BY due_us LIMIT ?"
 NEXT_DUE = "SELECT due_us FROM task WHERE due_us > 0 AND id_fold IS NOT NULL ORDER BY due_us LIMIT 1"
 _INSERTED = [*_CONSTANT, *_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is", "info", "id_fold", "request_id"]
