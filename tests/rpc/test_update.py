@@ -15,11 +15,12 @@ from batchyard_server.codec.update import LEAVES
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.names import parse_task
 from batchyard_server.model.settings import DAY_US, Settings
+from tests.rpc.runs import seen
 from tests.rpc.stages import FINAL, OPEN, STATES, info, put
 from tests.rpc.test_errors import fail
 from tests.rpc.world import PROJECT, fresh_request_id, name
 from tests.support.clock import FakeClock
-from tests.support.errors import Answer, provokes, seen
+from tests.support.errors import Answer, provokes
 from tests.support.server import Served, serving
 
 State = BatchTaskInfo
@@ -444,7 +445,5 @@ async def test_a_wall_clock_that_is_over_ends_a_paused_task_now(tmp_path: pathli
         assert after.end_time.ToMicroseconds() == clock.now_us()
         assert after.counts.cancelled == after.counts.total == 3
         assert after.expire_time.ToMicroseconds() == clock.now_us() + 30 * DAY_US
-        found = Answer(after.error)
-        assert (found.code, found.reason) == (Code.DEADLINE_EXCEEDED, Reason.WALL_CLOCK_EXCEEDED)
-        assert found.metadata == {"max_wall_clock_time": "3s"}
-        seen.append(found.reason)
+        found = seen(Answer(after.error), Reason.WALL_CLOCK_EXCEEDED)
+        assert (found.code, found.metadata) == (Code.DEADLINE_EXCEEDED, {"max_wall_clock_time": "3s"})
