@@ -14,7 +14,7 @@ from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import DecodeError, Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard_server.codec import configuration, inputs
+from batchyard_server.codec import configuration, inputs, update
 from batchyard_server.codec.configuration import Configuration, at_most, check_id, duration_us
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
@@ -60,6 +60,16 @@ class DeleteTask:
     etag: str
     allow_missing: bool
     force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """UpdateBatchTask."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    patch: update.Patch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +179,18 @@ def resume_task(raw: bytes) -> ChangeTask:
     request = parse(service.ResumeBatchTaskRequest, raw)
     name = names.parse_task(request.name)
     return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
+
+
+def update_task(raw: bytes) -> UpdateTask:
+    """Read UpdateBatchTask."""
+    request = parse(service.UpdateBatchTaskRequest, raw)
+    name = names.parse_task(request.batch_task.name, "batch_task.name")
+    return UpdateTask(
+        name=name,
+        etag=request.batch_task.etag,
+        patch=update.read(request),
+        request=_request_key("update", name.project, request),
+    )
 
 
 def reactivate_task(raw: bytes) -> ReactivateTask:

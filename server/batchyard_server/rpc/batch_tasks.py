@@ -7,7 +7,19 @@ from contextlib import aclosing
 
 from batchyard_server.codec import pages, requests
 from batchyard_server.codec.inputs import Append
-from batchyard_server.engine import append, cancel, create, delete, handlers, pause, reactivate, records, start, tasks
+from batchyard_server.engine import (
+    append,
+    cancel,
+    create,
+    delete,
+    handlers,
+    pause,
+    reactivate,
+    records,
+    start,
+    tasks,
+    update,
+)
 from batchyard_server.engine.deps import Deps
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
@@ -33,6 +45,7 @@ class BatchTasks:
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
         service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
         service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
+        service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
@@ -75,6 +88,10 @@ class BatchTasks:
     async def resume_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """ResumeBatchTask."""
         return await pause.resume_task(self._deps, requests.resume_task(raw))
+
+    async def update_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """UpdateBatchTask."""
+        return await update.update_task(self._deps, requests.update_task(raw))
 
     async def reactivate_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """ReactivateBatchTask."""

@@ -275,7 +275,7 @@ class TimeStore(Protocol):
         ...
 
     async def oldest_unfinished(self) -> Task | None:
-        """The task that was created first of all that are not final."""
+        """The task that was created first of all that are neither final nor CANCELLING."""
         ...
 
 
