@@ -95,6 +95,16 @@ class ListRecords:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListAttempts:
+    """One page of a record's attempts."""
+
+    name: RecordName
+    size: int
+    token: str
+    token_field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitOperation:
     """WaitOperation; `seconds` is None if the request carries no timeout."""
 
@@ -268,6 +278,17 @@ def stream_records(raw: bytes) -> ListRecords:
         token_field="resume_token",  # noqa: S106
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
+    )
+
+
+def list_attempts(raw: bytes) -> ListAttempts:
+    """Read ListRecordAttempts."""
+    request = parse(service.ListRecordAttemptsRequest, raw)
+    return ListAttempts(
+        name=names.parse_record(request.parent, "parent"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        token_field="page_token",  # noqa: S106
     )
 
 

@@ -17,7 +17,7 @@ from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
 from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import TaskState
 from tests.support import store as tasks
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, SeededRandomness
 from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
@@ -54,6 +54,8 @@ class Stage:
             self.executor,
             slots=self.slots,
             max_worker_lost=MAX_WORKER_LOST,
+            clock=self.clock,
+            randomness=SeededRandomness(),
             failpoints=OFF,
             retry_seconds=0,
         )

@@ -84,6 +84,15 @@ def _blob(reader: Reader, row: int) -> bytes:
     return reader.compressor.unpack(kind, data)
 
 
+def outcome(reader: Reader, task_key: int, generation: int, index: int) -> bytes | None:
+    """The serialized RecordInfo of the outcome that the record has in this generation; None if it has none."""
+    for found in outcomes.between(reader, task_key, generation, index, index + 1):
+        indexes = _indexes(reader, found.row)
+        if index in indexes:
+            return codec.split_page(_blob(reader, found.row))[indexes.index(index)]
+    return None
+
+
 def _indexes(reader: Reader, row: int) -> Sequence[int]:
     columns = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[0]
     return outcomes.order_of(*columns)
@@ -160,7 +169,7 @@ class RecordReader:
         source = inputs.Records(reader, inputs.between(reader, task.key, wanted[0][0], wanted[-1][1]))
         make = codec.Placeholders(task.name, task.generation)
         begun = outcomes.begun_between(reader, task.key, task.generation, wanted[0][0], wanted[-1][1])
-        for index in outcomes.expand(wanted):
+        for index in rg.indexes(wanted):
             state, attempt = RecordState.CANCELLED, begun.get(index, 0)
             if not page.add(_placeholder(source, make, index, state, attempt, query.view)):
                 break
