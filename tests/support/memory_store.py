@@ -12,6 +12,7 @@ from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
+from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Retries, Task
 from batchyard_server.store.protocols import Change, LiveTask, Store, Subscriber, TaskEvent
@@ -84,6 +85,12 @@ class MemoryStore:
         self._put(replace(task, stop_reason=StopReason.CANCEL).enter(state, NOW))
         self._deliver(key, Change.STATE)
         return self.held[key].task
+
+    def change(self, key: int, settings: Settings) -> None:
+        """Give a task other settings, at once."""
+        task = self.held[key].task
+        self._put(replace(task, settings=settings, revision=task.revision + 1))
+        self._deliver(key, Change.STATE)
 
     def by_name(self, name: str) -> Held:
         """The task of this resource name."""

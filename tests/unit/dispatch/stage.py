@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
@@ -67,10 +68,10 @@ class Stage:
         """Workers that are not reaped, the oldest first."""
         return self.launcher.living
 
-    def create(self, records: int = 1, *, handler: str = "echo", record_timeout_us: int = 0, size: int = 0) -> Held:
-        """Store a QUEUED task."""
+    def create(self, records: int = 1, *, handler: str = "echo", size: int = 0, **settings: Any) -> Held:
+        """Store a QUEUED task; `settings` are fields of Settings."""
         new = tasks.new_task(f"t{len(self.store.held)}", records, size=size)
-        task = replace(new.task, handler=handler, settings=Settings(record_timeout_us=record_timeout_us))
+        task = replace(new.task, handler=handler, settings=Settings(**settings))
         return self.store.held[self.store.create(replace(new, task=task)).key]
 
     async def turn(self, count: int = 10) -> None:
@@ -79,9 +80,10 @@ class Stage:
             await asyncio.sleep(0)
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Time passes, and the executor looks at its slots."""
+        """Time passes, and everybody looks at the clock: the executor at its slots, the retrier at what waits."""
         self.clock.advance(seconds)
         self.executor._tick()
+        self.dispatcher._retrier._look({})
 
     async def load(self) -> None:
         """Every worker that was started loads its handler."""
@@ -144,7 +146,7 @@ class Stage:
             assert slot.running() is None
 
 
-async def running(stage: Stage, records: int, at: int = 0, **options: int) -> tuple[Held, FakeWorker]:
+async def running(stage: Stage, records: int, at: int = 0, **options: Any) -> tuple[Held, FakeWorker]:
     """A task whose record `at` runs, all of them in one subtask."""
     warm = stage.create()
     await stage.load()
