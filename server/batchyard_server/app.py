@@ -123,6 +123,8 @@ class App:
             executor,
             slots=config.workers,
             max_worker_lost=config.max_worker_lost,
+            clock=self._clock,
+            randomness=self._randomness,
             failpoints=self._failpoints,
         )
         executor.attach(self._dispatcher)

@@ -115,6 +115,16 @@ class GetRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListAttempts:
+    """One page of a record's attempts."""
+
+    name: RecordName
+    size: int
+    token: str
+    token_field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitOperation:
     """WaitOperation; `seconds` is None if the request carries no timeout."""
 
@@ -305,6 +315,17 @@ def stream_records(raw: bytes) -> ListRecords:
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
         generation=_generation(request.generation, request.order),
+    )
+
+
+def list_attempts(raw: bytes) -> ListAttempts:
+    """Read ListRecordAttempts."""
+    request = parse(service.ListRecordAttemptsRequest, raw)
+    return ListAttempts(
+        name=names.parse_record(request.parent, "parent"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        token_field="page_token",  # noqa: S106
     )
 
 

@@ -20,14 +20,16 @@ from batchyard_server.dispatch.admission import Admission
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
-from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
+from batchyard_server.dispatch.retries import Retrier
+from batchyard_server.dispatch.settle import NOTHING, RETRY_SECONDS, Begun, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
+from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import WaitingReason
-from batchyard_server.model.task import Attempts, Flush, Lease
+from batchyard_server.model.task import Flush, Lease
 from batchyard_server.store.protocols import LiveTask, Store
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class Dispatcher:
         *,
         slots: int,
         max_worker_lost: int,
+        clock: Clock,
+        randomness: Randomness,
         failpoints: Failpoints,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
@@ -62,8 +66,10 @@ class Dispatcher:
         self._draining = False
         self._idle = asyncio.Event()
         self._pause = Pause()
+        self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
         self._settler = Settler(
             store,
+            retrier=self._retrier,
             max_worker_lost=max_worker_lost,
             failpoints=failpoints,
             pause=self._pause,
@@ -73,6 +79,7 @@ class Dispatcher:
             store,
             executor,
             self._settler,
+            self._retrier,
             self._ready,
             pause=self._pause,
             retry_seconds=retry_seconds,
@@ -120,6 +127,7 @@ class Dispatcher:
             log.warning("%d writes did not end", len(self._jobs))
             for job in self._jobs:
                 job.cancel()
+        self._retrier.stop()
         self._unsubscribe()
 
     # -- Live: what the engine asks -------------------------------------------------------------------------------
@@ -271,7 +279,7 @@ class Dispatcher:
 
     def returned(self, subtask: Subtask) -> None:
         """See Reports.returned."""
-        self._spawn(self._give_back(subtask, {}, ()))
+        self._spawn(self._give_back(subtask, NOTHING, ()))
 
     def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """See Reports.trimmed."""
@@ -290,16 +298,14 @@ class Dispatcher:
 
     async def _commit(self, subtask: Subtask, flush: Flush, last: bool, ack: Callable[[], None]) -> None:
         try:
-            stored = bool(flush.count) and await self._settler.store_outcomes(subtask, flush)
+            if flush.count:
+                await self._settler.store_outcomes(subtask, flush)
         finally:
             self._written(subtask)
         ack()
-        queue = self._queue_of(subtask)
-        if stored and queue is not None:
-            queue.forget_attempts(flush.ranges)
         if last:
             await self._settled(subtask)
-            await self._give_back(subtask, {}, ())
+            await self._give_back(subtask, NOTHING, ())
 
     async def _trim(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """What never begins there may run elsewhere, now."""
@@ -317,6 +323,13 @@ class Dispatcher:
         queue = self._queues.get(subtask.task.key)
         return queue if queue is not None and subtask in queue.subtasks else None
 
+    def _retry(self, due: Mapping[TaskQueue, rg.Ranges]) -> None:
+        """The time has come for these records to be tried again."""
+        for queue, ranges in due.items():
+            queue.give_back(ranges)
+            self._ready.add(queue)
+        self.pump()
+
     def _written(self, subtask: Subtask) -> None:
         subtask.commits -= 1
         if subtask.settled is not None and not subtask.commits:
@@ -324,7 +337,7 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        begun = await self._settler.settle(subtask, loss) if subtask.open else {}
+        begun = await self._settler.settle(subtask, loss) if subtask.open else NOTHING
         await self._give_back(subtask, begun, loss.unreaped)
 
     async def _settled(self, subtask: Subtask) -> None:
@@ -334,14 +347,14 @@ class Dispatcher:
             await subtask.settled
             subtask.settled = None
 
-    async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
+    async def _give_back(self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...]) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
         await subtask.granted
         if subtask.open or unreaped:
             await self._settler.release(subtask.lease, begun, unreaped)
         queue = self._queue_of(subtask)
         if queue is not None:
-            queue.attempts.update(begun)
+            queue.attempts.update(begun.attempts)
             self._requeue(queue, subtask.open)
         bounded = self._admission.ended(subtask)
         self._check_idle()

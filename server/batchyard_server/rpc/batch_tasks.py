@@ -9,6 +9,7 @@ from batchyard_server.codec import pages, requests
 from batchyard_server.codec.inputs import Append
 from batchyard_server.engine import (
     append,
+    attempts,
     cancel,
     create,
     delete,
@@ -52,6 +53,7 @@ class BatchTasks:
         service.unary("GetRecord", self.get_record)
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
+        service.unary("ListRecordAttempts", self.list_record_attempts)
         service.unary("GetHandler", self.get_handler)
         service.unary("ListHandlers", self.list_handlers)
 
@@ -117,6 +119,10 @@ class BatchTasks:
     def stream_records(self, raw: bytes, _context: Context) -> Messages:
         """StreamRecords."""
         return records.stream_records(self._deps, requests.stream_records(raw))
+
+    async def list_record_attempts(self, raw: bytes, _context: Context) -> bytes:
+        """ListRecordAttempts."""
+        return await attempts.list_attempts(self._deps, requests.list_attempts(raw))
 
     async def get_handler(self, raw: bytes, _context: Context) -> bytes:
         """GetHandler."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from batchyard_server.model.names import OperationName, TaskName
-from batchyard_server.model.record import RecordPage, RecordQuery
+from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
 from batchyard_server.model.task import (
     Attempts,
     Flush,
@@ -23,6 +23,7 @@ from batchyard_server.model.task import (
     NewTask,
     Operation,
     RequestKey,
+    Retries,
     Task,
 )
 
@@ -195,6 +196,14 @@ class RecordStore(Protocol):
         """
         ...
 
+    async def record_attempts(self, task_key: int, index: int) -> list[PastAttempt]:
+        """The executions of a record that ended, by generation, then attempt: the last limits.RECORD_ATTEMPTS.
+
+        Those that became an outcome, in whichever generation, and those that did not. Raises NotFound if the task was
+        deleted.
+        """
+        ...
+
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
     ) -> tuple[list[tuple[int, int]], bytes]:
@@ -218,7 +227,7 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+    async def record_outcomes(self, lease: Lease, flush: Flush, retries: Retries | None = None) -> Task:
         """Store outcomes and shrink the lease's open indexes, in one transaction; return the task after it.
 
         When these were the last ones of a RUNNING or PAUSING task it enters SUCCEEDED or FAILED in the same
@@ -227,13 +236,25 @@ class LeaseStore(Protocol):
         failure policy allows it enters CANCELLING before that. A lease without open indexes is gone; with the last one
         a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises StaleLease, storing
         nothing, if the lease does not hold every index (ended, older epoch, stored before).
+
+        With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
+        known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
         """
         ...
 
     async def release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+        self,
+        lease: Lease,
+        begun: Mapping[int, Attempts],
+        unreaped: Sequence[int] = (),
+        interrupted: Sequence[tuple[int, bytes]] = (),
+        *,
+        ends_cancel: bool = True,
     ) -> Task | None:
         """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
+
+        `interrupted`: (index, serialized RecordAttempt) of their executions, numbered by `begun`; the last
+        limits.RECORD_ATTEMPTS of a record are kept.
 
         A CANCELLING task without a live lease becomes CANCELLED, or FAILED by its stop_reason, in the same transaction;
         a PAUSING one PAUSED; `unreaped` process ids make PROCESS_NOT_REAPED the reason of a CANCELLING one's error. Not
