@@ -12,7 +12,8 @@ from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
-from batchyard_server.model.states import Event, StopReason, TaskState, after
+from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Task
 from batchyard_server.store.protocols import Change, LiveTask, Store, Subscriber, TaskEvent
 
@@ -21,11 +22,13 @@ NOW = 5_000_000
 
 @dataclass(slots=True)
 class Held:
-    """One task with everything it owns."""
+    """One task with everything it owns. `ended`: how each lease ended that did, by epoch; `nodes`: who had them."""
 
     task: Task
     inputs: list[bytes]
     leases: dict[int, rg.Ranges] = field(default_factory=dict[int, rg.Ranges])
+    ended: dict[int, LeaseEnd] = field(default_factory=dict[int, LeaseEnd])
+    nodes: set[str] = field(default_factory=set[str])
     outcomes: dict[int, RecordInfo] = field(default_factory=dict[int, RecordInfo])
     attempts: dict[int, Attempts] = field(default_factory=dict[int, Attempts])
     unreaped: list[int] = field(default_factory=list[int])
@@ -125,6 +128,7 @@ class MemoryStore:
         self.waiting.clear()
         self.reading.clear()
         for held in self.held.values():
+            held.ended |= dict.fromkeys(held.leases, LeaseEnd(state=SubtaskState.KILLED))
             held.leases.clear()
             if held.task.state is TaskState.CANCELLING:
                 held.task = held.task.enter(after(held.task.state, Event.REAPED_AFTER_CANCEL), NOW)
@@ -162,15 +166,21 @@ class MemoryStore:
         """See Store.grant."""
         return await self._submit("grant", lambda: self._grant(lease))
 
-    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+    async def record_outcomes(self, lease: Lease, flush: Flush, end: LeaseEnd = COMPLETED) -> Task:
         """See Store.record_outcomes."""
-        return await self._submit("outcomes", lambda: self._record(lease, flush))
+        return await self._submit("outcomes", lambda: self._record(lease, flush, end))
 
     async def release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+        self,
+        lease: Lease,
+        begun: Mapping[int, Attempts],
+        unreaped: Sequence[int] = (),
+        *,
+        ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
-        return await self._submit("release", lambda: self._release(lease, begun, unreaped, ends_cancel))
+        return await self._submit("release", lambda: self._release(lease, begun, unreaped, ends_cancel, end))
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """See Store.shrink."""
@@ -191,11 +201,12 @@ class MemoryStore:
         taken = rg.normalize([*rg.from_indexes(held.outcomes), *(r for open_ in held.leases.values() for r in open_)])
         assert rg.subtract(lease.ranges, taken) == lease.ranges, "a record is given out twice"
         held.leases[task.next_epoch] = list(lease.ranges)
+        held.nodes.add(lease.node)
         lease.epoch = task.next_epoch
         entered = task.enter(after(task.state, Event.LEASE), NOW)
         return self._put(replace(entered, next_epoch=task.next_epoch + 1, subtasks=task.subtasks + 1))
 
-    def _record(self, lease: Lease, flush: Flush) -> Task:
+    def _record(self, lease: Lease, flush: Flush, end: LeaseEnd) -> Task:
         held = self.held[lease.task_key]
         task = held.task
         if not rg.contains_all(held.leases.get(lease.epoch, []), flush.ranges):
@@ -206,7 +217,7 @@ class MemoryStore:
             assert index not in held.outcomes, "a record has two outcomes"
             held.outcomes[index] = RecordInfo.FromString(record)
             held.attempts.pop(index, None)
-        self._shrink(held, lease.epoch, flush.ranges)
+        self._shrink(held, lease.epoch, flush.ranges, end)
         failed = len(flush.failed)
         task = replace(task, succeeded=task.succeeded + flush.count - failed, failed=task.failed + failed)
         if task.state is TaskState.RUNNING and task.ended == task.total:
@@ -215,10 +226,12 @@ class MemoryStore:
         return self._put(task)
 
     def _release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
+        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool, end: LeaseEnd
     ) -> Task | None:
         held = self.held[lease.task_key]
-        open_ = held.leases.pop(lease.epoch, [])
+        open_ = held.leases.get(lease.epoch, [])
+        if open_:
+            self._shrink(held, lease.epoch, open_, end)
         held.attempts.update(
             {index: each for index, each in begun.items() if rg.contains_all(open_, [(index, index + 1)])}
         )
@@ -233,15 +246,17 @@ class MemoryStore:
         held = self.held[lease.task_key]
         if not rg.contains_all(held.leases.get(lease.epoch, []), ranges):
             raise StaleLease(f"lease {lease.epoch} of {held.task.name} does not hold {ranges}")
-        self._shrink(held, lease.epoch, ranges)
+        self._shrink(held, lease.epoch, ranges, RETURNED)
         return held.task
 
-    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]]) -> None:
+    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]], end: LeaseEnd) -> None:
         left = rg.subtract(held.leases[epoch], done)
         if left:
             held.leases[epoch] = left
         else:
             del held.leases[epoch]
+            assert epoch not in held.ended, "a lease ends twice"
+            held.ended[epoch] = end
 
     def _put(self, task: Task) -> Task:
         held = self.held[task.key]

@@ -14,7 +14,6 @@ from batchyard_server.model.states import StopReason, SubtaskState
 from batchyard_server.model.subtask import Killed, SubtaskInfo
 
 _STOPPED = {
-    StopReason.NONE: "the batch task was stopped",
     StopReason.CANCEL: "the batch task was cancelled",
     StopReason.DEADLINE: "the batch task passed its max_wall_clock_time",
     StopReason.FAILURE_POLICY: "more records failed than the failure policy of the batch task allows",

@@ -13,6 +13,7 @@ from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
+from batchyard_server.model.subtask import COMPLETED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
 from batchyard_server.store.protocols import LeaseStore
 
@@ -48,8 +49,10 @@ class Settler:
         self._passed("dispatch.after_grant")
         return True
 
-    async def store_outcomes(self, subtask: Subtask, flush: Flush) -> bool:
+    async def store_outcomes(self, subtask: Subtask, flush: Flush, end: LeaseEnd = COMPLETED) -> bool:
         """Make outcomes durable and take them off `subtask.open`. False if the lease does not hold them.
+
+        `end`: how the lease ends if they are its last ones.
 
         Called before the grant has returned, since the store takes both in this order; only when the grant had to be
         tried again can it come after the outcomes, which are then tried again too.
@@ -57,11 +60,11 @@ class Settler:
         grant_was_known = subtask.granted.done()
         try:
             await self._until_taken(
-                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush)
+                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush, end)
             )
         except StaleLease as error:
             if not grant_was_known and await subtask.granted:
-                return await self.store_outcomes(subtask, flush)
+                return await self.store_outcomes(subtask, flush, end)
             log.info("outcomes were refused: %s", error)
             return False
         self._passed("dispatch.after_outcomes")
@@ -84,10 +87,12 @@ class Settler:
         subtask.open = rg.subtract(subtask.open, ranges)
         return True
 
-    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int]) -> None:
+    async def release(
+        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], end: LeaseEnd
+    ) -> None:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
-            "dispatch.before_release", lambda: self._store.release(lease, begun, unreaped, ends_cancel=False)
+            "dispatch.before_release", lambda: self._store.release(lease, begun, unreaped, ends_cancel=False, end=end)
         )
 
     async def end_cancel(self, task: Task) -> None:
@@ -95,8 +100,10 @@ class Settler:
         nothing = Lease(task_key=task.key, generation=task.generation, ranges=[], worker="")
         await self._until_taken("dispatch.before_release", lambda: self._store.release(nothing, {}))
 
-    async def settle(self, subtask: Subtask, loss: Loss) -> dict[int, Attempts]:
+    async def settle(self, subtask: Subtask, loss: Loss, lease_end: LeaseEnd) -> dict[int, Attempts]:
         """After a loss: write the outcome of the running record if it has one, and return what began.
+
+        `lease_end`: how the lease ends if nothing else is open in it.
 
         The crash counts against the record that was running, alone. Records of the subtask that had finished but were
         not durable ran too: they go back with their execution counted.
@@ -111,7 +118,7 @@ class Settler:
                 begun[index] = Attempts(begun=before.begun + 1, lost=lost)
         if loss.index is not None and loss.index in begun:
             flush = self._verdict(subtask, loss, begun[loss.index])
-            if flush is not None and await self.store_outcomes(subtask, flush):
+            if flush is not None and await self.store_outcomes(subtask, flush, lease_end):
                 del begun[loss.index]
         return begun
 

@@ -7,7 +7,19 @@ from contextlib import aclosing
 
 from batchyard_server.codec import pages, requests
 from batchyard_server.codec.inputs import Append
-from batchyard_server.engine import append, cancel, create, delete, handlers, pause, reactivate, records, start, tasks
+from batchyard_server.engine import (
+    append,
+    cancel,
+    create,
+    delete,
+    handlers,
+    pause,
+    reactivate,
+    records,
+    start,
+    subtasks,
+    tasks,
+)
 from batchyard_server.engine.deps import Deps
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
@@ -36,6 +48,7 @@ class BatchTasks:
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
+        service.unary("ListSubtasks", self.list_subtasks)
         service.unary("GetRecord", self.get_record)
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
@@ -88,6 +101,10 @@ class BatchTasks:
         """DeleteBatchTask."""
         await delete.delete_task(self._deps, requests.delete_task(raw))
         return pages.EMPTY
+
+    async def list_subtasks(self, raw: bytes, _context: Context) -> bytes:
+        """ListSubtasks."""
+        return await subtasks.list_subtasks(self._deps, requests.list_subtasks(raw))
 
     async def get_record(self, raw: bytes, _context: Context) -> bytes:
         """GetRecord."""

@@ -242,8 +242,8 @@ class LeaseStore(Protocol):
         transaction, with its error (ABORTED / ALL_RECORDS_FAILED or FAILURE_POLICY with the first failures in its
         details; of a one-record task the record's own status) and the operation's snapshot. When more failed than the
         failure policy allows it enters CANCELLING before that. A lease without open indexes has ended, as in `end`;
-        with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises StaleLease, storing
-        nothing, if the lease does not hold every index (ended, older epoch, stored before).
+        with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
+        StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
         """
         ...
 

@@ -22,6 +22,7 @@ from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
 MAX_WORKER_LOST = 2
+NODE = "a-node"
 
 
 def reason(record: RecordInfo) -> str:
@@ -53,6 +54,7 @@ class Stage:
             self.store.as_store(),
             self.executor,
             slots=self.slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
             failpoints=OFF,
             retry_seconds=0,

@@ -1,8 +1,10 @@
-"""The tables lease and ended_lease: the live leases of a task, the indexes that are open in them, and how others ended.
+"""The lease and ended_lease tables: live leases with the indexes that are open in them, and how others ended.
 
-Of a task the last limits.ENDED_SUBTASKS that ended are kept, by epoch. Older ones are removed now and then, by a range of
-the primary key, and are not shown from the moment on when they are too many.
+Of a task the last limits.ENDED_SUBTASKS that ended are kept, by epoch. Older ones are removed now and then, by a range
+of the primary key, and are not shown from the moment on when they are too many.
 """
+
+# ruff: noqa: S608 - what is put into statements here are names of this module, never values of callers
 
 from __future__ import annotations
 

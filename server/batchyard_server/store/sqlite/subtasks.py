@@ -47,6 +47,4 @@ def page(reader: Reader, task_key: int, before_epoch: int, limit: int, max_bytes
 def _of_row(row: Row) -> SubtaskInfo:
     epoch, worker, node, start_us, ranges, end_us, state, exit_code, error = row
     end = None if state is None else LeaseEnd(state=SubtaskState(state), exit_code=exit_code, error=error)
-    return SubtaskInfo(
-        epoch=epoch, worker=worker, node=node, ranges=ranges, start_us=start_us, end_us=end_us, end=end
-    )
+    return SubtaskInfo(epoch=epoch, worker=worker, node=node, ranges=ranges, start_us=start_us, end_us=end_us, end=end)
