@@ -177,9 +177,9 @@ async def test_stop_gives_back_what_runs(tmp_path: pathlib.Path) -> None:
         live = await made.store.recover()
         assert [(each.pending, dict(each.attempts)[1].begun) for each in live] == [([(1, 2)], 1)]
         assert live[0].attempts[1].lost == 0
-        [found] = await listed(made.store, task.key)
-        assert found.state == Subtask.KILLED
-        assert why(found.error)[2] == {"cause": "server_shut_down"}
+        newest = (await listed(made.store, task.key))[0]
+        assert newest.state == Subtask.KILLED
+        assert why(newest.error)[2] == {"cause": "server_shut_down"}
     assert noted(log) == [(0, 1), (1, 1)]
 
 
