@@ -125,6 +125,15 @@ class ListAttempts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListSubtasks:
+    """One page of a task's subtasks."""
+
+    name: TaskName
+    size: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitOperation:
     """WaitOperation; `seconds` is None if the request carries no timeout."""
 
@@ -288,6 +297,13 @@ def list_operations(raw: bytes) -> ListPage:
     if request.filter:
         raise InvalidArgument("filter", "is not supported by this server")
     return _list_page(request.name, "name", request.page_size, request.page_token)
+
+
+def list_subtasks(raw: bytes) -> ListSubtasks:
+    """Read ListSubtasks."""
+    request = parse(service.ListSubtasksRequest, raw)
+    name = names.parse_task(request.parent, "parent")
+    return ListSubtasks(name=name, size=_page_size(request.page_size), token=request.page_token)
 
 
 def list_records(raw: bytes) -> ListRecords:

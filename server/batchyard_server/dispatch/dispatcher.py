@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from batchyard_server.dispatch import ends
 from batchyard_server.dispatch.admission import Admission
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
@@ -29,6 +30,7 @@ from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import WaitingReason
+from batchyard_server.model.subtask import RETURNED, LeaseEnd
 from batchyard_server.model.task import Flush, Lease
 from batchyard_server.store.protocols import LiveTask, Store
 
@@ -50,6 +52,7 @@ class Dispatcher:
         executor: Executor,
         *,
         slots: int,
+        node: str,
         max_worker_lost: int,
         clock: Clock,
         randomness: Randomness,
@@ -59,6 +62,7 @@ class Dispatcher:
         self._store = store
         self._executor = executor
         self._slots = slots
+        self._node = node
         self._retry_seconds = retry_seconds
         self._ready = Ready()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
@@ -209,7 +213,13 @@ class Dispatcher:
             return
         subtask = Subtask(
             task=queue.task,
-            lease=Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=taken, worker=slot.name),
+            lease=Lease(
+                task_key=queue.task.key,
+                generation=queue.task.generation,
+                ranges=taken,
+                worker=slot.name,
+                node=self._node,
+            ),
             inputs=inputs,
             attempts=queue.attempts_of(taken),
             estimate_ns=estimate,
@@ -337,8 +347,10 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        begun = await self._settler.settle(subtask, loss) if subtask.open else NOTHING
-        await self._give_back(subtask, begun, loss.unreaped)
+        queue = self._queues.get(subtask.task.key)
+        end = ends.of_loss(loss, subtask, queue.task if queue is not None else None, shuts_down=self._draining)
+        begun = await self._settler.settle(subtask, loss, end) if subtask.open else NOTHING
+        await self._give_back(subtask, begun, loss.unreaped, end)
 
     async def _settled(self, subtask: Subtask) -> None:
         """Wait until every flush and trim of the subtask that arrived has been written."""
@@ -347,11 +359,13 @@ class Dispatcher:
             await subtask.settled
             subtask.settled = None
 
-    async def _give_back(self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...]) -> None:
+    async def _give_back(
+        self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...], end: LeaseEnd = RETURNED
+    ) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
         await subtask.granted
         if subtask.open or unreaped:
-            await self._settler.release(subtask.lease, begun, unreaped)
+            await self._settler.release(subtask.lease, begun, unreaped, end)
         queue = self._queue_of(subtask)
         if queue is not None:
             queue.attempts.update(begun.attempts)

@@ -18,6 +18,7 @@ from batchyard_server.engine import (
     reactivate,
     records,
     start,
+    subtasks,
     tasks,
     update,
 )
@@ -50,6 +51,7 @@ class BatchTasks:
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
+        service.unary("ListSubtasks", self.list_subtasks)
         service.unary("GetRecord", self.get_record)
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
@@ -107,6 +109,10 @@ class BatchTasks:
         """DeleteBatchTask."""
         await delete.delete_task(self._deps, requests.delete_task(raw))
         return pages.EMPTY
+
+    async def list_subtasks(self, raw: bytes, _context: Context) -> bytes:
+        """ListSubtasks."""
+        return await subtasks.list_subtasks(self._deps, requests.list_subtasks(raw))
 
     async def get_record(self, raw: bytes, _context: Context) -> bytes:
         """GetRecord."""

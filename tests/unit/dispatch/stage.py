@@ -28,6 +28,7 @@ from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
 MAX_WORKER_LOST = 2
+NODE = "a-node"
 
 
 def reason(record: RecordInfo) -> str:
@@ -60,6 +61,7 @@ class Stage:
             self.store.as_store(),
             self.executor,
             slots=self.slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
             clock=self.clock,
             randomness=SeededRandomness(),
