@@ -69,7 +69,8 @@ def new_task(
 
 def fixed_info(name: str, uid: str, create_us: int, parameters: bytes = b"", **chosen: Any) -> bytes:
     """The fixed part of a task; `chosen` are fields of BatchTaskInfo, `parameters` a serialized Payload."""
-    info = BatchTaskInfo(**{"handler": "echo"} | chosen)
+    info = BatchTaskInfo(handler="echo")
+    info.MergeFrom(BatchTaskInfo(**chosen))
     asked = replace(configuration.read(info), parameters=parameters)
     return configuration.fixed_info(name=name, uid=uid, create_us=create_us, configuration=asked)
 

@@ -14,7 +14,7 @@ from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import DecodeError, Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard_server.codec import configuration, inputs
+from batchyard_server.codec import configuration, inputs, update
 from batchyard_server.codec.configuration import Configuration, at_most, check_id, duration_us
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
@@ -63,6 +63,16 @@ class DeleteTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """UpdateBatchTask."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    patch: update.Patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReactivateTask:
     """ReactivateBatchTask. `everything`: scope ALL."""
 
@@ -102,6 +112,25 @@ class GetRecord:
     name: RecordName
     view: View
     generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAttempts:
+    """One page of a record's attempts."""
+
+    name: RecordName
+    size: int
+    token: str
+    token_field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListSubtasks:
+    """One page of a task's subtasks."""
+
+    name: TaskName
+    size: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +198,18 @@ def resume_task(raw: bytes) -> ChangeTask:
     request = parse(service.ResumeBatchTaskRequest, raw)
     name = names.parse_task(request.name)
     return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
+
+
+def update_task(raw: bytes) -> UpdateTask:
+    """Read UpdateBatchTask."""
+    request = parse(service.UpdateBatchTaskRequest, raw)
+    name = names.parse_task(request.batch_task.name, "batch_task.name")
+    return UpdateTask(
+        name=name,
+        etag=request.batch_task.etag,
+        patch=update.read(request),
+        request=_request_key("update", name.project, request),
+    )
 
 
 def reactivate_task(raw: bytes) -> ReactivateTask:
@@ -258,6 +299,13 @@ def list_operations(raw: bytes) -> ListPage:
     return _list_page(request.name, "name", request.page_size, request.page_token)
 
 
+def list_subtasks(raw: bytes) -> ListSubtasks:
+    """Read ListSubtasks."""
+    request = parse(service.ListSubtasksRequest, raw)
+    name = names.parse_task(request.parent, "parent")
+    return ListSubtasks(name=name, size=_page_size(request.page_size), token=request.page_token)
+
+
 def list_records(raw: bytes) -> ListRecords:
     """Read ListRecords."""
     request = parse(service.ListRecordsRequest, raw)
@@ -283,6 +331,17 @@ def stream_records(raw: bytes) -> ListRecords:
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
         generation=_generation(request.generation, request.order),
+    )
+
+
+def list_attempts(raw: bytes) -> ListAttempts:
+    """Read ListRecordAttempts."""
+    request = parse(service.ListRecordAttemptsRequest, raw)
+    return ListAttempts(
+        name=names.parse_record(request.parent, "parent"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        token_field="page_token",  # noqa: S106
     )
 
 

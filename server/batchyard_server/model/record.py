@@ -56,3 +56,12 @@ class RecordPage:
     count: int
     next_position: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """One execution of a record that ended; `info`: serialized RecordAttempt."""
+
+    generation: int
+    attempt: int
+    info: bytes

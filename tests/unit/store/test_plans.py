@@ -17,6 +17,7 @@ from batchyard_server.store.sqlite import (
     operations,
     outcomes,
     records,
+    subtasks,
     sweep,
     tasks,
 )
@@ -57,6 +58,9 @@ STATEMENTS = {
     "ends of operations": operations.FINISH.statement(8),
     "open indexes of leases": leases.UPDATE.statement(8),
     "ended leases": leases.DELETE.statement(8),
+    "leases that are too old": leases.TRIM.statement(1),
+    "epochs of live leases": subtasks.LIVE,
+    "subtasks of a task": subtasks.ROWS,
     "segments to join": merge.NEXT,
     "parts to join": merge.PARTS,
     "what to sweep": sweep.NEXT,

@@ -50,7 +50,7 @@ def deleted(source: Reader | Transaction, task: Task) -> NotFound:
     return not_found(OperationName(*rows[0]))
 
 
-def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
+def _of_row(row: Row) -> tuple[Operation, Task]:
     key, operation_id, project, create_us, metadata, result = row[:6]
     operation = Operation(
         operation_id=operation_id,
@@ -61,7 +61,7 @@ def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
         metadata=metadata,
         result=result,
     )
-    return operation, tasks.of_row(source, row[6:])
+    return operation, tasks.of_row(row[6:])
 
 
 def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
@@ -69,7 +69,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _of_row(source, rows[0])
+    return _of_row(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -78,7 +78,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_of_row(reader, row) for row in rows]
+    return [_of_row(row) for row in rows]
 
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:

@@ -131,13 +131,7 @@ def order_of(lo: int, hi: int, ranges: bytes | None, ordering: bytes | None) -> 
     """The index of each record of a segment, in the order of its page, from the columns of its row."""
     if ordering is not None:
         return unpack_indexes(ordering)
-    return range(lo, hi) if ranges is None else list(expand(rg.unpack(ranges)))
-
-
-def expand(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Every index of the ranges."""
-    for start, end in ranges:
-        yield from range(start, end)
+    return range(lo, hi) if ranges is None else list(rg.indexes(rg.unpack(ranges)))
 
 
 def holds(ranges: Ranges, index: int) -> bool:

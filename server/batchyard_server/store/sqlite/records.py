@@ -88,6 +88,15 @@ def _blob(reader: Reader, row: int) -> bytes:
     return reader.compressor.unpack(kind, data)
 
 
+def outcome(reader: Reader, task_key: int, generation: int, index: int) -> bytes | None:
+    """The serialized RecordInfo of the outcome that the record has in this generation; None if it has none."""
+    for found in outcomes.between(reader, task_key, generation, index, index + 1):
+        indexes = _indexes(reader, found.row)
+        if index in indexes:
+            return codec.split_page(_blob(reader, found.row))[indexes.index(index)]
+    return None
+
+
 def _indexes(reader: Reader, row: int) -> Sequence[int]:
     columns = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[0]
     return outcomes.order_of(*columns)
@@ -209,7 +218,7 @@ def _add_cancelled(
     source = inputs.Records(reader, inputs.between(reader, task.key, start, end))
     make = codec.Placeholders(task.name, query.generation)
     begun = outcomes.begun_between(reader, task.key, query.generation, start, end)
-    for index in outcomes.expand(wanted):
+    for index in rg.indexes(wanted):
         if not page.add(_placeholder(source, make, index, RecordState.CANCELLED, begun.get(index, 0), query.view)):
             break
         position += 1
