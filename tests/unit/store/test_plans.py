@@ -17,6 +17,7 @@ from batchyard_server.store.sqlite import (
     operations,
     outcomes,
     records,
+    requests,
     subtasks,
     sweep,
     tasks,
@@ -64,6 +65,10 @@ STATEMENTS = {
     "segments to join": merge.NEXT,
     "parts to join": merge.PARTS,
     "what to sweep": sweep.NEXT,
+    "operations to sweep": operations.REMOVE,
+    "calls about a task that is gone": requests.LET_EXPIRE,
+    "its create": requests.LET_CREATE_EXPIRE,
+    "calls to forget": requests.FORGET,
 }
 READ = ("USING", "VALUES", "subquery")  # a scan of these is of what another line of the plan found
 COVERED = {
