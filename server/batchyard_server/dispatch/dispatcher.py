@@ -170,7 +170,8 @@ class Dispatcher:
     def _serve(self) -> bool:
         """Cut one subtask of each handler that gets a slot, of the highest priority that gets one; whether any did.
 
-        A slot for which a task waits is kept free for it: it goes to no task of a lower priority.
+        A slot for which a task waits is kept free for it: it goes to no task of a lower priority. While a subtask of one
+        is being cut it may want the next slot, too.
         """
         for ready in self._ready.classes():
             rivals = {handler: any(queue.within is None for queue in queues) for handler, queues in ready.items()}
@@ -178,6 +179,8 @@ class Dispatcher:
             if served:
                 return True
             if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
+                return False
+            if any(queue.cutting for queues in ready.values() for queue in queues):
                 return False
         return False
 
