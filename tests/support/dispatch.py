@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from google.rpc import code_pb2
+
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.execution.cell import Progress
@@ -226,6 +228,8 @@ class FakeWorker:
             attempt=self.current.attempts.get(index, 0) + 1,
             generation=self.current.generation,
         )
+        if failed:
+            record.error.code, record.error.message = code_pb2.UNAVAILABLE, "a test made it fail"
         self._buffer.append((index, record.SerializeToString()))
         self._work_ns += self._clock.monotonic_ns() - self._cell.start_ns
         self._cell = Progress(self._cell.number, index, self._cell.start_ns, self._cell.finished + 1)

@@ -14,12 +14,12 @@ from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import DecodeError, Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard_server.codec import configuration, inputs
+from batchyard_server.codec import configuration, inputs, update
 from batchyard_server.codec.configuration import Configuration, at_most, check_id, duration_us
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.names import HandlerName, OperationName, RecordName, TaskName
-from batchyard_server.model.record import Order, View
+from batchyard_server.model.record import CURRENT_GENERATION, EVERY_GENERATION, Order, View
 from batchyard_server.model.task import RequestKey
 
 M = TypeVar("M", bound=Message)
@@ -63,6 +63,16 @@ class DeleteTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """UpdateBatchTask."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    patch: update.Patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReactivateTask:
     """ReactivateBatchTask. `everything`: scope ALL."""
 
@@ -84,7 +94,7 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
-    """One page of a task's records, or a stream of them."""
+    """One page of a task's records, or a stream of them. `generation`: see model.record."""
 
     name: TaskName
     size: int
@@ -92,6 +102,26 @@ class ListRecords:
     token_field: str
     order: Order
     view: View
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRecord:
+    """GetRecord. `generation`: CURRENT_GENERATION or the number of one, which may not exist."""
+
+    name: RecordName
+    view: View
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAttempts:
+    """One page of a record's attempts."""
+
+    name: RecordName
+    size: int
+    token: str
+    token_field: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +191,18 @@ def resume_task(raw: bytes) -> ChangeTask:
     return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
 
 
+def update_task(raw: bytes) -> UpdateTask:
+    """Read UpdateBatchTask."""
+    request = parse(service.UpdateBatchTaskRequest, raw)
+    name = names.parse_task(request.batch_task.name, "batch_task.name")
+    return UpdateTask(
+        name=name,
+        etag=request.batch_task.etag,
+        patch=update.read(request),
+        request=_request_key("update", name.project, request),
+    )
+
+
 def reactivate_task(raw: bytes) -> ReactivateTask:
     """Read ReactivateBatchTask."""
     request = parse(service.ReactivateBatchTaskRequest, raw)
@@ -203,10 +245,13 @@ def get_task(raw: bytes) -> TaskName:
     return names.parse_task(parse(service.GetBatchTaskRequest, raw).name)
 
 
-def get_record(raw: bytes) -> tuple[RecordName, View]:
+def get_record(raw: bytes) -> GetRecord:
     """Read GetRecord; the default view is FULL."""
     request = parse(service.GetRecordRequest, raw)
-    return names.parse_record(request.name), _view(request.view, View.FULL)
+    name = names.parse_record(request.name)
+    if request.generation < CURRENT_GENERATION:
+        raise InvalidArgument("generation", "must not be negative: one record is read as it was in one generation")
+    return GetRecord(name=name, view=_view(request.view, View.FULL), generation=request.generation)
 
 
 def get_handler(raw: bytes) -> HandlerName:
@@ -255,6 +300,7 @@ def list_records(raw: bytes) -> ListRecords:
         token_field="page_token",  # noqa: S106
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
+        generation=_generation(request.generation, request.order),
     )
 
 
@@ -268,6 +314,18 @@ def stream_records(raw: bytes) -> ListRecords:
         token_field="resume_token",  # noqa: S106
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
+        generation=_generation(request.generation, request.order),
+    )
+
+
+def list_attempts(raw: bytes) -> ListAttempts:
+    """Read ListRecordAttempts."""
+    request = parse(service.ListRecordAttemptsRequest, raw)
+    return ListAttempts(
+        name=names.parse_record(request.parent, "parent"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        token_field="page_token",  # noqa: S106
     )
 
 
@@ -318,6 +376,14 @@ def _order(value: int) -> Order:
     if value not in (0, *Order):
         raise InvalidArgument("order", "is not a value of RecordInfo.Order")
     return Order(value or Order.INDEX)
+
+
+def _generation(value: int, order: int) -> int:
+    if value < EVERY_GENERATION:
+        raise InvalidArgument("generation", "is neither a generation, nor 0 for the current one, nor -1 for all")
+    if value == EVERY_GENERATION and order != Order.COMPLETION:
+        raise InvalidArgument("generation", "all of them are listed in order COMPLETION only")
+    return value
 
 
 def _view(value: int, default: View) -> View:

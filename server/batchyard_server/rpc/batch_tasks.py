@@ -7,7 +7,20 @@ from contextlib import aclosing
 
 from batchyard_server.codec import pages, requests
 from batchyard_server.codec.inputs import Append
-from batchyard_server.engine import append, cancel, create, delete, handlers, pause, reactivate, records, start, tasks
+from batchyard_server.engine import (
+    append,
+    attempts,
+    cancel,
+    create,
+    delete,
+    handlers,
+    pause,
+    reactivate,
+    records,
+    start,
+    tasks,
+    update,
+)
 from batchyard_server.engine.deps import Deps
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
@@ -33,12 +46,14 @@ class BatchTasks:
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
         service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
         service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
+        service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
         service.unary("GetRecord", self.get_record)
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
+        service.unary("ListRecordAttempts", self.list_record_attempts)
         service.unary("GetHandler", self.get_handler)
         service.unary("ListHandlers", self.list_handlers)
 
@@ -76,6 +91,10 @@ class BatchTasks:
         """ResumeBatchTask."""
         return await pause.resume_task(self._deps, requests.resume_task(raw))
 
+    async def update_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """UpdateBatchTask."""
+        return await update.update_task(self._deps, requests.update_task(raw))
+
     async def reactivate_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """ReactivateBatchTask."""
         return await reactivate.reactivate_task(self._deps, requests.reactivate_task(raw))
@@ -91,7 +110,7 @@ class BatchTasks:
 
     async def get_record(self, raw: bytes, _context: Context) -> bytes:
         """GetRecord."""
-        return await records.get_record(self._deps, *requests.get_record(raw))
+        return await records.get_record(self._deps, requests.get_record(raw))
 
     async def list_records(self, raw: bytes, _context: Context) -> bytes:
         """ListRecords."""
@@ -100,6 +119,10 @@ class BatchTasks:
     def stream_records(self, raw: bytes, _context: Context) -> Messages:
         """StreamRecords."""
         return records.stream_records(self._deps, requests.stream_records(raw))
+
+    async def list_record_attempts(self, raw: bytes, _context: Context) -> bytes:
+        """ListRecordAttempts."""
+        return await attempts.list_attempts(self._deps, requests.list_attempts(raw))
 
     async def get_handler(self, raw: bytes, _context: Context) -> bytes:
         """GetHandler."""

@@ -61,7 +61,14 @@ class Yard:
         launcher = Launcher(server_id=store.server_id, isolation=level, environment=os.environ, module_path=())
         self.executor = LocalExecutor(slots=slots, handlers=self.book, launcher=launcher, clock=clock)
         self.dispatcher = Dispatcher(
-            store, self.executor, slots=slots, max_worker_lost=2, failpoints=failpoints, retry_seconds=0.05
+            store,
+            self.executor,
+            slots=slots,
+            max_worker_lost=2,
+            clock=clock,
+            randomness=SystemRandomness(),
+            failpoints=failpoints,
+            retry_seconds=0.05,
         )
         self.executor.attach(self.dispatcher)
         self._tasks: dict[int, Task] = {}

@@ -43,6 +43,12 @@ STATEMENTS = {
     "wide outcome segments": outcomes.WIDE_ONES,
     "all outcome segments": outcomes.ALL,
     "outcomes by completion": records.SEQUENCE,
+    "outcomes of an earlier generation by completion": records.INHERITED,
+    "narrow outcome segments of an earlier generation": outcomes.INHERITED_NARROW,
+    "wide outcome segments of an earlier generation": outcomes.INHERITED_WIDE,
+    "what narrow ones of an earlier generation hold": outcomes.NARROW_SETS,
+    "what wide ones of an earlier generation hold": outcomes.WIDE_SETS,
+    "generations of a task": operations.GENERATIONS,
     "what began of some records": outcomes.BEGUN,
     "outcomes that failed": outcomes.FAILED,
     "counts of tasks": tasks.UPDATE_COUNTS.statement(8),
@@ -60,6 +66,7 @@ COVERED = {
     "narrow outcome segments",
     "wide outcome segments",
     "all outcome segments",
+    "generations of a task",
 }
 
 

@@ -9,9 +9,9 @@ from batchyard_server.codec import task_bytes
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
 from batchyard_server.model.states import Event, StopReason, TaskState, after
-from batchyard_server.model.task import Attempts, Flush, Lease, Task
+from batchyard_server.model.task import Attempts, Flush, Lease, Retries, Task
 from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, leases, merge, outcomes, tasks
+from batchyard_server.store.sqlite import changes, history, leases, merge, outcomes, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
@@ -28,7 +28,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
         raise StaleLease(f"{task.name} has no records {lease.ranges}")
     if any(rg.subtract(wanted, other.open) != wanted for other in live.values()):
         raise StaleLease(f"a record of {task.name} is leased already")
-    if task.next_sequence and outcomes.any_within(tx, task.key, task.generation, wanted):
+    if task.next_sequence and outcomes.any_within(tx, task, wanted):
         raise StaleLease(f"a record of {task.name} has an outcome already")
     epoch = task.next_epoch
     now_us = tx.clock.now_us()
@@ -46,7 +46,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     return stored
 
 
-def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
+def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retries | None) -> Task:
     """See Store.record_outcomes."""
     held = _held(tx, lease)
     task = held.task
@@ -58,10 +58,16 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     as_sent = list(flush.ranges)
     if rg.count(done) != flush.count or rg.count(as_sent) != flush.count or as_sent != sorted(as_sent) or not done:
         raise ValueError(f"a flush of {flush.count} records has the indexes {flush.ranges}")
-    outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
-    merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
+    if retries is not None and task.state is not TaskState.CANCELLING:
+        flush = _take_out(tx, task, done, retries)
+    if flush.count:
+        outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
+        merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
     left = rg.subtract(mine.open, done)
     held = held._replace(leases=_shrink(live, lease.epoch, left))
+    if left and not flush.count:  # nobody sees a difference
+        tx.hold(task.key, held)
+        return task
     if flush.failures:
         held = outcomes.add_failures(tx, held, flush.failures)
     failed = len(flush.failed)
@@ -75,8 +81,23 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     return changes.write(tx, held, _settled(tx, held, counted))
 
 
+def _take_out(tx: Transaction, task: Task, done: list[tuple[int, int]], retries: Retries) -> Flush:
+    """Remember the records that are tried again; what is left of their flush, whose indexes were `done`."""
+    again = rg.from_indexes(retries.attempts)
+    if rg.subtract(done, again) != rg.normalize(retries.rest.ranges) or not rg.contains_all(done, again):
+        raise ValueError(f"of {done} are retried {again} and left {retries.rest.ranges}")
+    outcomes.remember_attempts(tx, task.key, task.generation, retries.attempts)
+    history.add(tx, task.key, task.generation, retries.attempts, retries.history)
+    return retries.rest
+
+
 def release(
-    tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
+    tx: Transaction,
+    lease: Lease,
+    begun: Mapping[int, Attempts],
+    unreaped: Sequence[int],
+    interrupted: Sequence[tuple[int, bytes]],
+    ends_cancel: bool,
 ) -> Task | None:
     """See Store.release."""
     held = tasks.entry(tx, lease.task_key)
@@ -88,6 +109,7 @@ def release(
     if mine is not None and mine.generation == lease.generation:
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
         outcomes.remember_attempts(tx, task.key, task.generation, open_)
+        history.add(tx, task.key, task.generation, open_, [each for each in interrupted if each[0] in open_])
         live = _shrink(live, lease.epoch, [])
         held = held._replace(leases=live)
         task = _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))

@@ -19,6 +19,10 @@ BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden =
 _LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
+GENERATIONS = (
+    "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
+    f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
+)
 _LATEST = 2**63 - 1
 _INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)")
 FINISH = Rows(
@@ -40,13 +44,13 @@ def not_found(name: OperationName) -> NotFound:
     return NotFound(OPERATION_TYPE, str(name))
 
 
-def deleted(source: Reader | Transaction, task_key: int) -> NotFound:
-    """The error for the first operation of a task, which was deleted."""
-    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task_key, 1),))
+def deleted(source: Reader | Transaction, task: Task) -> NotFound:
+    """The error for the operation of the task's generation, which was deleted."""
+    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task.key, task.generation),))
     return not_found(OperationName(*rows[0]))
 
 
-def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
+def _of_row(row: Row) -> tuple[Operation, Task]:
     key, operation_id, project, create_us, metadata, result = row[:6]
     operation = Operation(
         operation_id=operation_id,
@@ -57,7 +61,7 @@ def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
         metadata=metadata,
         result=result,
     )
-    return operation, tasks.of_row(source, row[6:])
+    return operation, tasks.of_row(row[6:])
 
 
 def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
@@ -65,7 +69,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _of_row(source, rows[0])
+    return _of_row(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -74,7 +78,12 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_of_row(reader, row) for row in rows]
+    return [_of_row(row) for row in rows]
+
+
+def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
+    """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
+    return [(base, first) for base, first in reader.run(GENERATIONS, _keys_of(task_key))]
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:

@@ -20,6 +20,7 @@ _OWNED = [
     ("attempt", "(task_key, generation, idx)", 500),
     ("failure", "(task_key, generation, position)", 100),
     ("lease", "(task_key, epoch)", 100),
+    ("record_attempt", "(task_key, idx, generation, attempt)", 100),
 ]
 _REMOVE = [
     f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"

@@ -40,6 +40,8 @@ CREATE INDEX task_due ON task (due_us) WHERE due_us > 0;
 -- Where a generation begins: see task.base_generation, and its first completion number.
 ALTER TABLE operation ADD COLUMN base_generation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE operation ADD COLUMN first_sequence INTEGER NOT NULL DEFAULT 0;
+-- Of those after the first: a reader of records needs all of a task's, and the rows are large.
+CREATE INDEX operation_by_generation ON operation (key, base_generation, first_sequence) WHERE key & 1048575 > 1;
 
 -- Leases: also with what they were granted.
 ALTER TABLE lease ADD COLUMN granted BLOB NOT NULL DEFAULT x'';
