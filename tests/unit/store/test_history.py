@@ -38,7 +38,7 @@ def rows(store: SqliteStore) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """(generation, attempt) of the rows of every (task, record)."""
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     columns = "task_key, idx, generation, attempt"
-    for key, index, *number in store.writer.connection.execute(f"SELECT {columns} FROM record_attempt"):  # noqa: S608
+    for key, index, *number in store.writer.connection.execute(f"SELECT {columns} FROM record_attempt"):
         found.setdefault((key, index), []).append((number[0], number[1]))
     return found
 

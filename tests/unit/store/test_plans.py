@@ -86,7 +86,9 @@ COVERED = {
 async def test_a_statement_is_answered_by_an_index(name: str, tmp_path: pathlib.Path) -> None:
     store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
     sql = STATEMENTS[name]
-    rows = store.writer.connection.execute("EXPLAIN QUERY PLAN " + sql, (None,) * (2 if "?2" in sql else sql.count("?"))).fetchall()
+    rows = store.writer.connection.execute(
+        "EXPLAIN QUERY PLAN " + sql, (None,) * (2 if "?2" in sql else sql.count("?"))
+    ).fetchall()
     await store.close()
     plan = [row[3] for row in rows]
     assert not any("TEMP B-TREE" in line for line in plan), plan

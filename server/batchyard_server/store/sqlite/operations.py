@@ -89,7 +89,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
     """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
-    return [(base, first) for base, first in reader.run(GENERATIONS, _keys_of(task_key))]
+    return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:
