@@ -135,7 +135,7 @@ async def test_drained_while_it_is_read() -> None:
 async def close_and_go_on(stage: Stage, held: Held) -> None:
     """The server ends, and the next one finishes the task."""
     await stage.stop()
-    assert stage.dispatcher._jobs == set()
+    assert stage.dispatcher._jobs.running == set()
     stage.store.fail = lambda _: None
     stage.assemble()
     await stage.work()
@@ -187,7 +187,7 @@ async def test_a_read_that_fails_is_given_up_with_its_task(end: str) -> None:
     tries = asked.count("unfinished")
     await stage.turn(50)
     assert asked.count("unfinished") == tries
-    assert stage.dispatcher._jobs == set()
+    assert stage.dispatcher._jobs.running == set()
     await close(stage)
 
 
@@ -281,7 +281,7 @@ async def test_changed_while_the_generation_before_is_at_a_worker(verbs: tuple[V
     await close(stage)
 
 
-# -- deleted by force ---------------------------------------------------------------------------------------------------
+# -- deleted by force -------------------------------------------------------------------------------------------------
 
 
 async def test_a_task_that_is_deleted_while_it_runs_leaves_nothing() -> None:
@@ -321,5 +321,5 @@ async def test_a_task_that_is_deleted_while_its_inputs_cannot_be_read() -> None:
     await stage.turn()
     stage.store.delete(held.task.key)
     await stage.work()
-    assert stage.dispatcher._jobs == set()
+    assert stage.dispatcher._jobs.running == set()
     await close(stage)

@@ -320,7 +320,7 @@ async def test_stopped_while_paused_with_a_worker_that_has_no_lease(
     stage.check_books()
 
 
-# -- many --------------------------------------------------------------------------------------------------------------
+# -- many -------------------------------------------------------------------------------------------------------------
 
 
 async def test_hundreds_of_pauses_kill_nothing_and_lose_nothing() -> None:

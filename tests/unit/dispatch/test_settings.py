@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -170,7 +171,7 @@ async def test_a_bounded_handler_does_not_keep_another_one_from_free_slots() -> 
     assert seen == {str(held.task.name): 1, str(other.task.name): 2}
 
 
-# -- priority -----------------------------------------------------------------------------------------------------------
+# -- priority ---------------------------------------------------------------------------------------------------------
 
 
 async def test_the_higher_priority_first() -> None:
@@ -280,11 +281,11 @@ async def test_thousands_of_tasks_wait() -> None:
     await stage.work()
     assert all(held.task.state is TaskState.SUCCEEDED for held in stage.store.held.values())
     assert len(begun) == 2000
-    late = sum(before < after for before, after in zip(begun, begun[1:], strict=False))
+    late = sum(before < after for before, after in itertools.pairwise(begun))
     assert late <= 2 * 16 * 5  # only what lay ready at a worker
 
 
-# -- changes ------------------------------------------------------------------------------------------------------------
+# -- changes ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_new_record_timeout_holds_for_the_next_record() -> None:
