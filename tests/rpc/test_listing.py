@@ -275,7 +275,7 @@ async def test_pages_of_large_records(server: Served) -> None:
 
 @provokes(Reason.RESOURCE_NOT_FOUND)
 async def test_a_stream_of_a_task_that_is_deleted_meanwhile_does_not_look_complete(server: Served) -> None:
-    await server.tasks.CreateBatchTask(create("t", records=2000, start=False))
+    await server.tasks.CreateBatchTask(create("t", records=20_000, start=False))
     stream = server.tasks.StreamRecords(service.StreamRecordsRequest(parent=name("t"), page_size=1))
     await stream.read()
     await server.tasks.DeleteBatchTask(service.DeleteBatchTaskRequest(name=name("t")))

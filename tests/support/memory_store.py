@@ -14,7 +14,6 @@ from batchyard_server.dispatch.settle import Begun
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import BatchyardError, NotFound, StaleLease
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
-from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Retries, Task
@@ -101,12 +100,6 @@ class MemoryStore:
         """Delete a task, at once."""
         task = self.held.pop(key).task
         self._tell([*self._events, TaskEvent(task, Change.DELETED)])
-
-    def change(self, key: int, settings: Settings) -> None:
-        """Give a task other settings, at once."""
-        task = self.held[key].task
-        self._put(replace(task, settings=settings, revision=task.revision + 1))
-        self._deliver(key, Change.STATE)
 
     def by_name(self, name: str) -> Held:
         """The task of this resource name."""

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from batchyard_server.dispatch import ends
 from batchyard_server.dispatch.admission import Admission
+from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
@@ -27,7 +27,7 @@ from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock, Randomness
-from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import WaitingReason
 from batchyard_server.model.subtask import RETURNED, LeaseEnd
@@ -66,10 +66,11 @@ class Dispatcher:
         self._retry_seconds = retry_seconds
         self._ready = Ready()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
-        self._jobs: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
         self._pause = Pause()
+        self._jobs = Jobs(self._pause)
+        self._spawn = self._jobs.spawn
         self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
         self._settler = Settler(
             store,
@@ -123,14 +124,7 @@ class Dispatcher:
         self._draining = True
         await self._executor.stop()
         self._pause.end()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                while self._jobs:
-                    await asyncio.wait(set(self._jobs))
-        except TimeoutError:
-            log.warning("%d writes did not end", len(self._jobs))
-            for job in self._jobs:
-                job.cancel()
+        await self._jobs.finish(STOP_SECONDS)
         self._retrier.stop()
         self._unsubscribe()
 
@@ -170,7 +164,8 @@ class Dispatcher:
     def _serve(self) -> bool:
         """Cut one subtask of each handler that gets a slot, of the highest priority that gets one; whether any did.
 
-        A slot for which a task waits is kept free for it: it goes to no task of a lower priority.
+        A slot for which a task waits is kept free for it: it goes to no task of a lower priority. A task of which a
+        subtask is being cut may want the next slot, too.
         """
         for ready in self._ready.classes():
             rivals = {handler: any(queue.within is None for queue in queues) for handler, queues in ready.items()}
@@ -178,6 +173,8 @@ class Dispatcher:
             if served:
                 return True
             if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
+                return False
+            if any(queue.cutting for queues in ready.values() for queue in queues):
                 return False
         return False
 
@@ -378,17 +375,3 @@ class Dispatcher:
     def _check_idle(self) -> None:
         if self._draining and all(queue.is_idle for queue in self._queues.values()):
             self._idle.set()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.get_running_loop().create_task(coroutine)
-        self._jobs.add(job)
-        job.add_done_callback(self._finished)
-
-    def _finished(self, job: asyncio.Task[None]) -> None:
-        self._jobs.discard(job)
-        if job.cancelled() or (error := job.exception()) is None:
-            return
-        if self._pause.ended and isinstance(error, ResourceExhausted | Unavailable):
-            log.warning("not written before the end, so it is run again after the next start: %s", error)
-        else:
-            log.error("dispatch failed", exc_info=error)

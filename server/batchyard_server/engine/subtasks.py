@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchyard_server.codec import pages
-from batchyard_server.codec.requests import ListSubtasks
+from batchyard_server.codec.queries import ListSubtasks
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
 

@@ -156,11 +156,14 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    async def delete_task(
+        self, name: TaskName, decide: Decide, request: RequestKey | None, *, allow_missing: bool = False
+    ) -> None:
         """Remove the task and all it owns, after `decide(task)` allowed it (its result is ignored).
 
         From the commit on every name below it is NotFound and its id is free; the bytes go with `sweep`. A known
-        `request` with the same digest returns at once. Raises: as update_task.
+        `request` with the same digest returns at once, also one that found nothing to remove, which is no error with
+        `allow_missing`. Raises: as update_task.
         """
         ...
 

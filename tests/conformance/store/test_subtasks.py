@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status
 from batchyard.v1.subtask_pb2 import Subtask
 from batchyard_server.codec import subtasks as codec
 from batchyard_server.model import limits
-from batchyard_server.model.errors import Code, NotFound, Reason, StaleLease
+from batchyard_server.model.errors import AlreadyExists, Code, NotFound, Reason, StaleLease
 from batchyard_server.model.states import Event, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import LeaseEnd
 from batchyard_server.model.task import Attempts, Lease, Task
@@ -159,9 +159,11 @@ async def test_what_is_undone_did_not_end(store: Store) -> None:
         store.release(lease, {}, end=LOST),
         store.shrink(other, [(2, 4)]),
         store.record_outcomes(other, flush(task.name, ok=[2])),
+        store.create_task(make.new_task("a", 1, uid="another"), None),  # the whole group is run again, each with care
         return_exceptions=True,
     )
-    assert [isinstance(each, StaleLease) for each in results] == [False, True, False, False, True]
+    assert [isinstance(each, StaleLease) for each in results] == [False, True, False, False, True, False]
+    assert isinstance(results[-1], AlreadyExists)
     assert await states(store, task) == [Subtask.COMPLETED, Subtask.RETURNED]
 
 

@@ -15,11 +15,11 @@ from batchyard_server.model.errors import FailedPrecondition, StaleLease
 from batchyard_server.model.record import Order, View
 from batchyard_server.model.states import SubtaskState, TaskState
 from batchyard_server.model.subtask import LeaseEnd
-from batchyard_server.model.task import Lease, Task
+from batchyard_server.model.task import Attempts, Lease, Task
 from batchyard_server.store.protocols import Store
 from tests.conformance.store.conftest import Driver
 from tests.support import store as make
-from tests.support.outcomes import flush
+from tests.support.outcomes import flush, retries
 from tests.support.subtasks import listed, ranges
 
 TOTAL = 60
@@ -31,6 +31,7 @@ class Model:
 
     total: int = TOTAL
     done: list[tuple[int, bool]] = field(default_factory=list)
+    retried: dict[int, Attempts] = field(default_factory=dict)
     held: list[tuple[Lease, set[int]]] = field(default_factory=list)
     ended: dict[int, SubtaskState] = field(default_factory=dict)
     cancelling: bool = False
@@ -79,12 +80,24 @@ class Walk:
         indexes = self.some(open_)
         bad = [index for index in indexes if self.chance.random() < 0.2]
         sent = flush(self.task.name, ok=[index for index in indexes if index not in bad], failed=bad)
-        await self.store.record_outcomes(lease, sent)
-        self.model.done += [(index, index in bad) for index in indexes]
+        again = self.retry([index for index in bad if self.chance.random() < 0.5])
+        await self.store.record_outcomes(lease, sent, retries(sent, again) if again else None)
+        if self.model.cancelling:
+            again.clear()
+        self.model.retried |= again
+        self.model.done += [(index, index in bad) for index in indexes if index not in again]
         open_ -= set(indexes)
         if not open_:
             self.end(lease, open_, SubtaskState.COMPLETED)
         self.model.final = len(self.model.done) == TOTAL and not self.model.cancelling
+
+    def retry(self, indexes: list[int]) -> dict[int, Attempts]:
+        """What is known of these records once each has failed once more."""
+        known = {index: self.model.retried.get(index, Attempts(begun=0)) for index in indexes}
+        return {
+            index: Attempts(begun=each.begun + 1, failures=each.failures + 1, retry_us=self.chance.randrange(9))
+            for index, each in known.items()
+        }
 
     async def record_wrongly(self) -> None:
         """Outcomes that are stored already, of a lease that has ended, or of records that the lease never had."""
@@ -154,6 +167,7 @@ class Walk:
         assert [each.task.key for each in live] == ([] if self.model.final else [self.task.key])
         for each in live:
             assert each.pending == rg.from_indexes(set(range(TOTAL)) - self.model.taken)
+            assert each.attempts == {i: a for i, a in self.model.retried.items() if i not in self.model.taken}
 
     async def merge(self) -> None:
         """Small segments are joined."""
@@ -178,6 +192,12 @@ class Walk:
         assert [record.index for record in by_index] == list(range(TOTAL))
         for record in by_index:
             bad = ended.get(record.index)
+            known = self.model.retried.get(record.index)
+            if bad is None and known is not None:
+                assert record.attempt == known.begun
+            past = await self.store.record_attempts(task.key, record.index)
+            begun = (known.begun if known is not None else 0) + (bad is not None)
+            assert len(past) == begun
             assert record.state == (waiting if bad is None else RecordInfo.FAILED if bad else RecordInfo.SUCCEEDED)
         by_completion = make.indexes(await make.read_all(self.store, task, Order.COMPLETION, max_records=self.size()))
         rest = [index for index in range(TOTAL) if index not in ended] if model.final else []

@@ -165,7 +165,7 @@ class Stage:
 
     def die(self) -> None:
         """The server is killed, and its workers with it. `assemble` is to follow."""
-        for job in self.dispatcher._jobs:
+        for job in self.dispatcher._jobs.running:
             job.cancel()
         self.launcher.workers.clear()
         self.dispatcher._draining = True
@@ -173,7 +173,7 @@ class Stage:
     def check_books(self) -> None:
         """Nothing is left of what has ended."""
         assert self.dispatcher._queues == {}
-        assert self.dispatcher._jobs == set()
+        assert self.dispatcher._jobs.running == set()
         assert self.dispatcher._admission._leaving == {}
         assert self.dispatcher._admission._holds == {}
         assert not self.dispatcher._ready

@@ -247,5 +247,5 @@ async def test_an_idle_yard_sleeps(tmp_path: pathlib.Path) -> None:
     async with yard(tmp_path, ECHO, slots=2) as made:
         await made.final(await made.create(list(range(100)), "echo"))
         await eventually_in_loop(lambda: made.executor._ticking is None, SECONDS)
-        assert not made.dispatcher._jobs
+        assert not made.dispatcher._jobs.running
         assert len(made.workers()) == 2

@@ -188,9 +188,11 @@ class SqliteStore:
         """See Store.update_task."""
         return await self.writer.submit(lambda tx: submit.update(tx, name, decide, request))
 
-    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    async def delete_task(
+        self, name: TaskName, decide: Decide, request: RequestKey | None, *, allow_missing: bool = False
+    ) -> None:
         """See Store.delete_task."""
-        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request), direct=True)
+        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request, allow_missing), direct=True)
 
     async def get_task(self, name: TaskName) -> Task:
         """See Store.get_task."""

@@ -37,6 +37,10 @@ DROP INDEX task_live;
 CREATE INDEX task_unfinished ON task (key) WHERE state < 7;
 CREATE INDEX task_due ON task (due_us) WHERE due_us > 0;
 
+-- The calls about a task that are to be forgotten some time after it: those that are known to be leave the index.
+DROP INDEX request_by_task;
+CREATE INDEX request_by_task ON request (task_key) WHERE made_task = 0 AND expire_us IS NULL;
+
 -- Where a generation begins: see task.base_generation, and its first completion number.
 ALTER TABLE operation ADD COLUMN base_generation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE operation ADD COLUMN first_sequence INTEGER NOT NULL DEFAULT 0;
