@@ -1,6 +1,6 @@
 """Who runs next, and what became of it? The one place that grants leases and settles them.
 
-    store event ─▶ TaskQueue ─▶ pump: slot free? ─▶ cut ─▶ grant (durable) ‖ send ─▶ worker
+    store event ─▶ Admission: TaskQueue ─▶ pump: slot free? ─▶ cut ─▶ grant (durable) ‖ send ─▶ worker
     worker ─▶ outcomes ─▶ store ─▶ ack            worker gone ─▶ settle ─▶ release ─▶ pending again
 
 The grant is queued to the store and the subtask sent to the worker at the same moment: the store takes writes in order,
@@ -12,21 +12,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from batchyard_server.dispatch import ends
+from batchyard_server.dispatch.admission import Admission
+from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
-from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
+from batchyard_server.dispatch.retries import Retrier
+from batchyard_server.dispatch.settle import NOTHING, RETRY_SECONDS, Begun, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
+from batchyard_server.model.clock import Clock, Randomness
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
-from batchyard_server.model.states import StopReason, TaskState, WaitingReason
-from batchyard_server.model.task import Attempts, Flush, Lease, Task
-from batchyard_server.store.protocols import Change, LiveTask, Store, TaskEvent
+from batchyard_server.model.states import WaitingReason
+from batchyard_server.model.subtask import RETURNED, LeaseEnd
+from batchyard_server.model.task import Flush, Lease
+from batchyard_server.store.protocols import LiveTask, Store
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 10.0  # longest wait for the last writes
@@ -46,37 +52,55 @@ class Dispatcher:
         executor: Executor,
         *,
         slots: int,
+        node: str,
         max_worker_lost: int,
+        clock: Clock,
+        randomness: Randomness,
         failpoints: Failpoints,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._store = store
         self._executor = executor
         self._slots = slots
+        self._node = node
         self._retry_seconds = retry_seconds
-        self._queues: dict[int, TaskQueue] = {}
         self._ready = Ready()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
-        self._jobs: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
         self._pause = Pause()
+        self._jobs = Jobs(self._pause)
+        self._spawn = self._jobs.spawn
+        self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
         self._settler = Settler(
             store,
+            retrier=self._retrier,
             max_worker_lost=max_worker_lost,
             failpoints=failpoints,
             pause=self._pause,
             retry_seconds=retry_seconds,
         )
+        self._admission = Admission(
+            store,
+            executor,
+            self._settler,
+            self._retrier,
+            self._ready,
+            pause=self._pause,
+            retry_seconds=retry_seconds,
+            spawn=self._spawn,
+            pump=self.pump,
+        )
+        self._queues = self._admission.queues
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self, live: Sequence[LiveTask]) -> None:
         """Take up what `Store.recover` returned, and every change from now on."""
-        self._unsubscribe = self._store.subscribe(self._on_events)
+        self._unsubscribe = self._store.subscribe(self._admission.on_events)
         for each in live:
-            self._admit(each.task, list(each.pending), dict(each.attempts))
+            self._admission.take_up(each)
         self.pump()
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -100,28 +124,23 @@ class Dispatcher:
         self._draining = True
         await self._executor.stop()
         self._pause.end()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                while self._jobs:
-                    await asyncio.wait(set(self._jobs))
-        except TimeoutError:
-            log.warning("%d writes did not end", len(self._jobs))
-            for job in self._jobs:
-                job.cancel()
+        await self._jobs.finish(STOP_SECONDS)
+        self._retrier.stop()
         self._unsubscribe()
 
     # -- Live: what the engine asks -------------------------------------------------------------------------------
 
     def running(self, task_key: int) -> frozenset[int]:
         """Indexes of the task whose handler runs now."""
-        if task_key not in self._queues:
+        queue = self._queues.get(task_key)
+        if queue is None:
             return frozenset()
-        return frozenset(index for subtask, index in self._executor.running() if subtask.task.key == task_key)
+        return frozenset(index for subtask, index in self._executor.running() if subtask in queue.subtasks)
 
     def waiting(self, task_key: int) -> WaitingReason:
         """Why the task does not move."""
         queue = self._queues.get(task_key)
-        if queue is None or not queue.is_idle or not queue.pending_count:
+        if queue is None or not queue.is_idle or not queue.pending_count or not queue.task.state.may_start_records:
             return WaitingReason.NONE
         if not self._executor.is_available(queue.task.handler):
             return WaitingReason.HANDLER_UNAVAILABLE
@@ -131,88 +150,73 @@ class Dispatcher:
         """Whether the task is known here at all."""
         return task_key in self._queues
 
-    # -- store events ---------------------------------------------------------------------------------------------
-
-    def _on_events(self, events: Sequence[TaskEvent]) -> None:
-        for event in events:
-            task = event.task
-            queue = self._queues.get(task.key)
-            if queue is None:
-                if task.state is TaskState.QUEUED and event.change is not Change.DELETED:
-                    self._admit(task, [(0, task.total)], {})
-                continue
-            queue.task = task
-            if event.change is Change.DELETED or task.state.is_final:
-                del self._queues[task.key]
-                queue.forget_pending()
-                if event.change is Change.DELETED or task.stop_reason is not StopReason.NONE:
-                    self._kill(queue)  # else every record has ended, and its last worker may be kept
-            elif queue.is_cancelling:
-                queue.forget_pending()
-                self._kill(queue)
-                self._end_cancel(queue)
-        if any(event.change is not Change.COUNTS for event in events):
-            self.pump()
-
-    def _admit(self, task: Task, pending: rg.Ranges, attempts: dict[int, Attempts]) -> None:
-        queue = self._queues[task.key] = TaskQueue(task, pending, attempts)
-        self._ready.add(queue)
-
-    def _kill(self, queue: TaskQueue) -> None:
-        for subtask in list(queue.subtasks):
-            self._executor.withdraw(subtask, kill=True)
-
-    def _end_cancel(self, queue: TaskQueue) -> None:
-        """Let a CANCELLING task become CANCELLED, once its last worker is gone.
-
-        Not with its last lease: a worker may also run a subtask whose lease was refused.
-        """
-        if queue.is_cancelling and queue.is_idle and not queue.ending:
-            queue.ending = True
-            self._spawn(self._settler.end_cancel(queue.task))
+    def hold(self, task_key: int) -> AbstractAsyncContextManager[None]:
+        """See Live.hold."""
+        return self._admission.hold(task_key)
 
     # -- giving out work ------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Give work to slots until there is no slot or no work. Cheap when there is nothing to do."""
-        progress = not self._draining
-        while progress:
-            progress = False
-            rivals = self._ready.handlers()
-            for handler in rivals:
-                progress = self._serve(handler, rivals) or progress
+        while not self._draining and self._serve():
+            pass
 
-    def _serve(self, handler: str, rivals: Sequence[str]) -> bool:
-        """Cut one subtask of the handler if there is a slot for it."""
-        queue = self._ready.peek(handler)
-        if queue is None:
+    def _serve(self) -> bool:
+        """Cut one subtask of each handler that gets a slot, of the highest priority that gets one; whether any did.
+
+        A slot for which a task waits is kept free for it: it goes to no task of a lower priority. A task of which a
+        subtask is being cut may want the next slot, too.
+        """
+        for ready in self._ready.classes():
+            rivals = {handler: any(queue.within is None for queue in queues) for handler, queues in ready.items()}
+            served = [handler for handler, queues in ready.items() if any(self._cut(queue, rivals) for queue in queues)]
+            if served:
+                return True
+            if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
+                return False
+            if any(queue.cutting for queues in ready.values() for queue in queues):
+                return False
+        return False
+
+    def _cut(self, queue: TaskQueue, rivals: Mapping[str, bool]) -> bool:
+        """Cut one subtask of the queue if there is a slot for it."""
+        if queue.cutting:
             return False
+        handler, settings = queue.task.handler, queue.task.settings
         if queue.pace.record_ns is None:
             queue.pace.record_ns = self._paces[handler].record_ns
-        size = queue.pace.size(queue.pending_count, self._slots)
+        size = queue.pace.size(queue.pending_count, min(self._slots, settings.parallel_count or self._slots))
         estimate = queue.pace.estimate_ns(size)
-        slot = self._executor.slot_for(handler, estimate, rivals)
+        slot = self._executor.slot_for(handler, estimate, rivals, queue.within)
         if slot is None:
             return False
         slot.reserve(estimate)
+        queue.slots[slot.name] += 1
         queue.cutting = True
+        self._ready.rotate(queue)
         self._spawn(self._give(queue, slot, queue.take(size), estimate))
-        self._ready.rotate(handler)
         return True
 
     async def _give(self, queue: TaskQueue, slot: Slot, wanted: rg.Ranges, estimate: int | None) -> None:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
         taken, inputs = await self._read(queue, wanted)
         queue.cutting = False
-        if not taken or self._draining or not self._runs(queue):
-            slot.unreserve(estimate)
+        if not taken or self._draining or not queue.may_start:
+            queue.leave(slot.name)
             self._requeue(queue, wanted)
-            self._end_cancel(queue)
+            slot.unreserve(estimate)
+            self._admission.left(queue)
             self._check_idle()
             return
         subtask = Subtask(
             task=queue.task,
-            lease=Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=taken, worker=slot.name),
+            lease=Lease(
+                task_key=queue.task.key,
+                generation=queue.task.generation,
+                ranges=taken,
+                worker=slot.name,
+                node=self._node,
+            ),
             inputs=inputs,
             attempts=queue.attempts_of(taken),
             estimate_ns=estimate,
@@ -248,15 +252,12 @@ class Dispatcher:
     async def _wake(self, queue: TaskQueue) -> None:
         await self._pause(self._retry_seconds)
         queue.resting = False
-        self._ready.add(queue)
-        self.pump()
-
-    def _runs(self, queue: TaskQueue) -> bool:
-        """Whether records of the queue may start."""
-        return self._queues.get(queue.task.key) is queue and queue.task.state.may_start_records
+        if not queue.dropped:
+            self._ready.add(queue)
+            self.pump()
 
     def _requeue(self, queue: TaskQueue, ranges: rg.Ranges) -> None:
-        if ranges and self._runs(queue):
+        if ranges and not queue.dropped and not queue.is_cancelling:
             queue.give_back(ranges)
             self._ready.add(queue)
 
@@ -267,15 +268,16 @@ class Dispatcher:
         finally:
             subtask.granted.set_result(granted)
         if not granted:
-            if self._runs(queue):  # cannot be; but should it, not again and again
+            if queue.may_start:  # cannot be; but should it, not again and again
                 self._rest(queue)
-            self._executor.withdraw(subtask, kill=True)
+            # A record that a pause met here may end, as all do; but it is run again.
+            self._executor.withdraw(subtask, kill=queue.dropped or queue.is_cancelling)
 
     # -- Reports: what the executor tells -------------------------------------------------------------------------
 
     def outcomes(self, subtask: Subtask, flush: Flush, *, last: bool, work_ns: int, ack: Callable[[], None]) -> None:
         """See Reports.outcomes."""
-        queue = self._queues.get(subtask.task.key)
+        queue = self._queue_of(subtask)
         if queue is not None:
             queue.pace.learn(flush.count, work_ns)
             self._paces[subtask.task.handler].record_ns = queue.pace.record_ns
@@ -284,7 +286,7 @@ class Dispatcher:
 
     def returned(self, subtask: Subtask) -> None:
         """See Reports.returned."""
-        self._spawn(self._give_back(subtask, {}, ()))
+        self._spawn(self._give_back(subtask, NOTHING, ()))
 
     def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """See Reports.trimmed."""
@@ -303,16 +305,14 @@ class Dispatcher:
 
     async def _commit(self, subtask: Subtask, flush: Flush, last: bool, ack: Callable[[], None]) -> None:
         try:
-            stored = bool(flush.count) and await self._settler.store_outcomes(subtask, flush)
+            if flush.count:
+                await self._settler.store_outcomes(subtask, flush)
         finally:
             self._written(subtask)
         ack()
-        queue = self._queues.get(subtask.task.key)
-        if stored and queue is not None:
-            queue.forget_attempts(flush.ranges)
         if last:
             await self._settled(subtask)
-            await self._give_back(subtask, {}, ())
+            await self._give_back(subtask, NOTHING, ())
 
     async def _trim(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """What never begins there may run elsewhere, now."""
@@ -320,10 +320,22 @@ class Dispatcher:
             stored = await self._settler.shrink(subtask, ranges)
         finally:
             self._written(subtask)
-        queue = self._queues.get(subtask.task.key)
+        queue = self._queue_of(subtask)
         if stored and queue is not None:
             self._requeue(queue, ranges)
             self.pump()
+
+    def _queue_of(self, subtask: Subtask) -> TaskQueue | None:
+        """The queue that has this subtask; None if its task, or the generation, is not live any more."""
+        queue = self._queues.get(subtask.task.key)
+        return queue if queue is not None and subtask in queue.subtasks else None
+
+    def _retry(self, due: Mapping[TaskQueue, rg.Ranges]) -> None:
+        """The time has come for these records to be tried again."""
+        for queue, ranges in due.items():
+            queue.give_back(ranges)
+            self._ready.add(queue)
+        self.pump()
 
     def _written(self, subtask: Subtask) -> None:
         subtask.commits -= 1
@@ -332,8 +344,10 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        begun = await self._settler.settle(subtask, loss) if subtask.open else {}
-        await self._give_back(subtask, begun, loss.unreaped)
+        queue = self._queues.get(subtask.task.key)
+        end = ends.of_loss(loss, subtask, queue.task if queue is not None else None, shuts_down=self._draining)
+        begun = await self._settler.settle(subtask, loss, end) if subtask.open else NOTHING
+        await self._give_back(subtask, begun, loss.unreaped, end)
 
     async def _settled(self, subtask: Subtask) -> None:
         """Wait until every flush and trim of the subtask that arrived has been written."""
@@ -342,35 +356,22 @@ class Dispatcher:
             await subtask.settled
             subtask.settled = None
 
-    async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
+    async def _give_back(
+        self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...], end: LeaseEnd = RETURNED
+    ) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
         await subtask.granted
         if subtask.open or unreaped:
-            await self._settler.release(subtask.lease, begun, unreaped)
-        queue = self._queues.get(subtask.task.key)
+            await self._settler.release(subtask.lease, begun, unreaped, end)
+        queue = self._queue_of(subtask)
         if queue is not None:
-            queue.attempts.update(begun)
+            queue.attempts.update(begun.attempts)
             self._requeue(queue, subtask.open)
-            queue.subtasks.discard(subtask)
-            self._end_cancel(queue)
+        bounded = self._admission.ended(subtask)
         self._check_idle()
-        if subtask.open:
+        if subtask.open or bounded:
             self.pump()
 
     def _check_idle(self) -> None:
         if self._draining and all(queue.is_idle for queue in self._queues.values()):
             self._idle.set()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.get_running_loop().create_task(coroutine)
-        self._jobs.add(job)
-        job.add_done_callback(self._finished)
-
-    def _finished(self, job: asyncio.Task[None]) -> None:
-        self._jobs.discard(job)
-        if job.cancelled() or (error := job.exception()) is None:
-            return
-        if self._pause.ended and isinstance(error, ResourceExhausted | Unavailable):
-            log.warning("not written before the end, so it is run again after the next start: %s", error)
-        else:
-            log.error("dispatch failed", exc_info=error)

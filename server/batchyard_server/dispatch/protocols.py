@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +65,7 @@ class Loss:
         begun_to: records of the subtask, counted from its first, that had begun.
         started_us, ended_us: wall clock; when that record began, when the loss was seen.
         exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.
+        exit_code: the same as a number, −n for signal n; None = not known.
         unreaped: ids of processes that not even SIGKILL ended within the bound.
     """
 
@@ -74,6 +75,7 @@ class Loss:
     started_us: int
     ended_us: int
     exit: str
+    exit_code: int | None = None
     unreaped: tuple[int, ...] = ()
 
 
@@ -109,7 +111,7 @@ class Slot(Protocol):
 
     @property
     def name(self) -> str:
-        """For people, and the `worker` of leases."""
+        """For people, and the `worker` of leases; unlike that of any other slot."""
         ...
 
     def run(self, subtask: Subtask) -> None:
@@ -128,12 +130,25 @@ class Slot(Protocol):
 class Executor(Protocol):
     """What owns workers."""
 
-    def slot_for(self, handler: str, estimate_ns: int | None, rivals: Collection[str]) -> Slot | None:
+    def slot_for(
+        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, bool], within: Collection[str] | None = None
+    ) -> Slot | None:
         """A slot that can take a subtask of this handler now, or None.
 
-        Starts a worker, or lets one of another handler go, if that is needed and fair. `rivals`: the handlers that have
-        records to run, this one among them. None is followed by `Reports.capacity` once there may be a slot.
+        Starts a worker, or lets one of another handler go, if that is needed and fair. None is followed by
+        `Reports.capacity` once there may be a slot.
+
+        Args:
+            handler: Of the subtask.
+            estimate_ns: How long it will take, None = nothing is known.
+            rivals: The handlers that have records of the same priority to run, this one among them; whether slots that
+                they do not have yet would be of use to them.
+            within: Names of the only slots that may take it; None = any.
         """
+        ...
+
+    def can_start(self, handler: str) -> bool:
+        """Whether a worker of this handler may be started: any slot that becomes free is of use to it."""
         ...
 
     def is_available(self, handler: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
 from batchyard_server.model.handler import HandlerStatus
@@ -10,7 +11,7 @@ from batchyard_server.model.states import WaitingReason
 
 
 class Live(Protocol):
-    """What happens to unfinished tasks at this moment. Calls are cheap look-ups in memory, on the loop."""
+    """What happens to unfinished tasks at this moment. Calls are cheap, on the loop; all but `hold` only look."""
 
     def is_live(self, task_key: int) -> bool:
         """Whether anything is known of the task; if not, the other calls need not be made."""
@@ -22,6 +23,14 @@ class Live(Protocol):
 
     def waiting(self, task_key: int) -> WaitingReason:
         """Why the task does not move."""
+        ...
+
+    def hold(self, task_key: int) -> AbstractAsyncContextManager[None]:
+        """Begin no record of the task until the block is left; those that run may end.
+
+        Entered once every lease that is being granted is durable or refused (after 2 s at the latest): so a change that
+        refuses leases, made in the block, meets no record that has begun and has none.
+        """
         ...
 
 
@@ -51,3 +60,7 @@ class NullLive:
     def waiting(self, task_key: int) -> WaitingReason:
         """See Live.waiting."""
         return WaitingReason.NONE
+
+    def hold(self, task_key: int) -> AbstractAsyncContextManager[None]:
+        """See Live.hold."""
+        return nullcontext()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from batchyard_server.codec.requests import ChangeTask
 from batchyard_server.engine import etag, show
 from batchyard_server.engine.deps import Deps
+from batchyard_server.model.errors import NotFound
 from batchyard_server.model.states import Event, TaskState, after
 from batchyard_server.model.task import Task
+from batchyard_server.store.protocols import Decide
 
 
 async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
@@ -24,9 +26,19 @@ async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
             state = after(state, Event.NOTHING_RUNS)
         return task.enter(state, now)
 
-    task = await deps.store.update_task(asked.name, decide, asked.request)
+    task = await _update_held(deps, asked, decide)
     deps.failpoints.hit("engine.pause.after_store")
     return show.task_info(deps, task)
+
+
+async def _update_held(deps: Deps, asked: ChangeTask, decide: Decide) -> Task:
+    """Change the task while no record of it begins, so that the change kills none."""
+    try:
+        key = (await deps.store.get_task(asked.name)).key
+    except NotFound:  # as the store may say, too; but it knows the request_id
+        return await deps.store.update_task(asked.name, decide, asked.request)
+    async with deps.live.hold(key):
+        return await deps.store.update_task(asked.name, decide, asked.request)
 
 
 async def resume_task(deps: Deps, asked: ChangeTask) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from batchyard_server.dispatch.protocols import Cause, Reports, Subtask
 from batchyard_server.execution.handlers import HandlerBook
@@ -50,14 +50,22 @@ class LocalExecutor:
         status = self._handlers.get(handler)
         return status is not None and status.available
 
-    def slot_for(self, handler: str, estimate_ns: int | None, rivals: Collection[str]) -> LocalSlot | None:
+    def can_start(self, handler: str) -> bool:
+        """See Executor.can_start."""
+        return self._handlers.can_start(handler)
+
+    def slot_for(
+        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, bool], within: Collection[str] | None = None
+    ) -> LocalSlot | None:
         """See Executor.slot_for: an idle worker, else a new one, else a worker with little to do."""
         if self._stopping:
             return None
-        slot = self._warm(handler, estimate_ns, rivals)
+        among = self._slots if within is None else [slot for slot in self._slots if slot.name in within]
+        wanting = [other for other, waits in rivals.items() if waits]
+        slot = self._warm(handler, estimate_ns, among, wanting)
         if slot is None or slot.load:
-            slot = self._started(handler, rivals) or slot
-        if slot is None:
+            slot = self._started(handler, among, wanting) or slot
+        if slot is None and within is None:
             self._make_room(handler, rivals)
         self._tick_soon()
         return slot
@@ -87,19 +95,21 @@ class LocalExecutor:
 
     # -- choosing -------------------------------------------------------------------------------------------------
 
-    def _warm(self, handler: str, estimate_ns: int | None, rivals: Collection[str]) -> LocalSlot | None:
-        """The least loaded worker of the handler that has room."""
-        mine = [slot for slot in self._slots if slot.handler == handler and slot.has_room(estimate_ns)]
-        if len(rivals) > 1:
-            mine = [slot for slot in mine if not any(self._is_due(slot, other) for other in rivals)]
+    def _warm(
+        self, handler: str, estimate_ns: int | None, among: Sequence[LocalSlot], wanting: Sequence[str]
+    ) -> LocalSlot | None:
+        """The least loaded worker of the handler that has room, unless it is the turn of one that is `wanting`."""
+        mine = [slot for slot in among if slot.handler == handler and slot.has_room(estimate_ns)]
+        if wanting and wanting != [handler]:
+            mine = [slot for slot in mine if not any(self._is_due(slot, other) for other in wanting)]
         return min(mine, key=lambda slot: slot.load, default=None)
 
-    def _started(self, handler: str, rivals: Collection[str]) -> LocalSlot | None:
+    def _started(self, handler: str, among: Sequence[LocalSlot], wanting: Sequence[str]) -> LocalSlot | None:
         """An empty slot, with a worker that is starting now."""
         if not self._handlers.can_start(handler):
             return None
-        for slot in self._slots:
-            kept = slot.next_handler in rivals and slot.next_handler != handler
+        for slot in among:
+            kept = slot.next_handler in wanting and slot.next_handler != handler
             if slot.phase is Phase.EMPTY and not (kept and self._handlers.can_start(slot.next_handler)):
                 return slot if slot.start(handler) else None
         return None

@@ -372,6 +372,7 @@ class LocalSlot:
             self._note_crash(end)
         if end.unreaped:
             log.error("%s: processes %s could not be ended; the slot is not used again", self.name, end.unreaped)
+            self.next_handler = ""  # whom it was let go for gets another one
         self.phase = Phase.RETIRED if end.unreaped else Phase.EMPTY
         self.handler = ""
         for number in list(self._in_flight):

@@ -10,7 +10,7 @@ from batchyard_server.model.task import Attempts
 from batchyard_server.store.protocols import Store
 from tests.conformance.store.conftest import Driver
 from tests.support import store as make
-from tests.support.outcomes import flush
+from tests.support.outcomes import flush, interrupted
 
 
 async def swept(store: Store) -> int:
@@ -29,7 +29,7 @@ async def fill(store: Store, task_id: str, records: int = 3_000) -> None:
     )
     lease = await make.lease(store, task, (0, 10))
     await store.record_outcomes(lease, flush(task.name, ok=range(5), failed=[6]))
-    await store.release(lease, {7: Attempts(begun=1, lost=1)})
+    await store.release(lease, {7: Attempts(begun=1, lost=1)}, (), [interrupted(7, 1)])
     await make.lease(store, task, (20, 30))
     await store.update_task(task.name, make.cancel, None)
     await store.recover()

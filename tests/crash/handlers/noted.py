@@ -38,6 +38,8 @@ def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
     global _previous
     start = time.monotonic_ns()
     job = context.parameters["job"]
+    if context.generation > 1:
+        job += f"#{context.generation}"
     os.write(_log, f"\n{job} {context.index} {context.attempt} {PROCESS} {start} {_previous} .".encode())
     try:
         if nap := record.get("nap"):

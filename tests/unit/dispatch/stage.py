@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard_server.codec.requests import ChangeTask, ReactivateTask
+from batchyard_server.codec.tokens import Tokens
 from batchyard_server.dispatch.dispatcher import Dispatcher
+from batchyard_server.engine import pause, reactivate
+from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
 from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import TaskState
+from batchyard_server.model.task import Task
 from tests.support import store as tasks
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, SeededRandomness
 from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
 MAX_WORKER_LOST = 2
+NODE = "a-node"
 
 
 def reason(record: RecordInfo) -> str:
@@ -39,6 +46,7 @@ class Stage:
         self.slots = slots
         self.handlers = handlers
         self.clock = FakeClock()
+        self.randomness = SeededRandomness()
         self.store = MemoryStore()
         self.store.automatic = automatic
         self.launcher = FakeLauncher(self.clock)
@@ -53,11 +61,23 @@ class Stage:
             self.store.as_store(),
             self.executor,
             slots=self.slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
+            clock=self.clock,
+            randomness=SeededRandomness(),
             failpoints=OFF,
             retry_seconds=0,
         )
         self.executor.attach(self.dispatcher)
+        self.deps = Deps(
+            store=self.store.as_store(),
+            clock=self.clock,
+            randomness=self.randomness,
+            live=self.dispatcher,
+            handlers=self.book,
+            failpoints=OFF,
+            tokens=Tokens(bytes(32)),
+        )
         self.dispatcher.start(self.store.live())
 
     @property
@@ -65,11 +85,32 @@ class Stage:
         """Workers that are not reaped, the oldest first."""
         return self.launcher.living
 
-    def create(self, records: int = 1, *, handler: str = "echo", record_timeout_us: int = 0, size: int = 0) -> Held:
-        """Store a QUEUED task."""
-        new = tasks.new_task(f"t{len(self.store.held)}", records, size=size)
-        task = replace(new.task, handler=handler, settings=Settings(record_timeout_us=record_timeout_us))
+    def create(self, records: int = 1, *, handler: str = "echo", size: int = 0, **settings: Any) -> Held:
+        """Store a QUEUED task with these settings."""
+        new = tasks.new_task(f"t{self.store.created}", records, size=size)
+        task = replace(new.task, handler=handler, settings=Settings(**settings))
         return self.store.held[self.store.create(replace(new, task=task)).key]
+
+    async def pause(self, held: Held) -> None:
+        """PauseBatchTask."""
+        await pause.pause_task(self.deps, ChangeTask(name=held.task.name, request=None))
+
+    async def resume(self, held: Held) -> None:
+        """ResumeBatchTask."""
+        await pause.resume_task(self.deps, ChangeTask(name=held.task.name, request=None))
+
+    async def reactivate(self, held: Held, *, everything: bool = False) -> None:
+        """ReactivateBatchTask."""
+        asked = ReactivateTask(name=held.task.name, everything=everything, etag="", request=None)
+        await reactivate.reactivate_task(self.deps, asked)
+
+    async def configure(self, held: Held, **settings: Any) -> None:
+        """Change settings of a task."""
+
+        def decide(task: Task) -> Task:
+            return replace(task, settings=replace(task.settings, **settings), revision=task.revision + 1)
+
+        await self.store.update_task(held.task.name, decide, None)
 
     async def turn(self, count: int = 10) -> None:
         """Let the loop run what is due."""
@@ -77,9 +118,10 @@ class Stage:
             await asyncio.sleep(0)
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Time passes, and the executor looks at its slots."""
+        """Time passes, and everybody looks at the clock: the executor at its slots, the retrier at what waits."""
         self.clock.advance(seconds)
         self.executor._tick()
+        self.dispatcher._retrier._look({})
 
     async def load(self) -> None:
         """Every worker that was started loads its handler."""
@@ -123,7 +165,7 @@ class Stage:
 
     def die(self) -> None:
         """The server is killed, and its workers with it. `assemble` is to follow."""
-        for job in self.dispatcher._jobs:
+        for job in self.dispatcher._jobs.running:
             job.cancel()
         self.launcher.workers.clear()
         self.dispatcher._draining = True
@@ -131,8 +173,10 @@ class Stage:
     def check_books(self) -> None:
         """Nothing is left of what has ended."""
         assert self.dispatcher._queues == {}
-        assert self.dispatcher._jobs == set()
-        assert self.dispatcher._ready.handlers() == []
+        assert self.dispatcher._jobs.running == set()
+        assert self.dispatcher._admission._leaving == {}
+        assert self.dispatcher._admission._holds == {}
+        assert not self.dispatcher._ready
         self.check_slots()
 
     def check_slots(self) -> None:
@@ -142,7 +186,7 @@ class Stage:
             assert slot.running() is None
 
 
-async def running(stage: Stage, records: int, at: int = 0, **options: int) -> tuple[Held, FakeWorker]:
+async def running(stage: Stage, records: int, at: int = 0, **options: Any) -> tuple[Held, FakeWorker]:
     """A task whose record `at` runs, all of them in one subtask."""
     warm = stage.create()
     await stage.load()

@@ -1,4 +1,4 @@
-"""The small parts: sizes of subtasks, queues, round robin, pauses, chores."""
+"""The small parts: sizes of subtasks, queues, pauses, chores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchyard_server.dispatch import loops
 from batchyard_server.dispatch.loops import Chores
 from batchyard_server.dispatch.pause import Pause
-from batchyard_server.dispatch.queue import Ready, TaskQueue
+from batchyard_server.dispatch.queue import TaskQueue
 from batchyard_server.dispatch.sizing import GROWTH, TARGET_NS, Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
@@ -24,9 +24,8 @@ from tests.support import store as tasks
 from tests.support.eventually import eventually_in_loop
 
 
-def queue(pending: int = 10, handler: str = "echo") -> TaskQueue:
-    task = replace(tasks.new_task("t", pending).task, handler=handler)
-    return TaskQueue(task, [(0, pending)], {})
+def queue(pending: int = 10) -> TaskQueue:
+    return TaskQueue(tasks.new_task("t", pending).task, [(0, pending)], {})
 
 
 # -- sizes --------------------------------------------------------------------------------------------------------
@@ -99,25 +98,6 @@ def test_attempts_are_kept_until_the_outcome() -> None:
     assert sorted(made.attempts_of([(0, 2), (9, 10)])) == [1, 9]
     made.forget_attempts([(0, 6)])
     assert sorted(made.attempts) == [9]
-
-
-def test_round_robin() -> None:
-    ready = Ready()
-    first, second, other = queue(), queue(), queue(handler="other")
-    for each in (first, second, other, first):
-        ready.add(each)
-    assert ready.handlers() == ["echo", "other"]
-    assert ready.peek("echo") is first
-    ready.rotate("echo")
-    assert ready.handlers() == ["other", "echo"]
-    assert ready.peek("echo") is second
-    second.forget_pending()
-    assert ready.peek("echo") is first
-    first.resting = True
-    assert ready.handlers() == ["other"]
-    first.resting = False
-    ready.add(first)
-    assert ready.peek("echo") is first
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from collections.abc import Callable
 
 import pytest
 
+from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Reason, ResourceExhausted, Unavailable
-from batchyard_server.model.states import TaskState
+from batchyard_server.model.states import SubtaskState, TaskState
 from batchyard_server.model.task import Task
 from tests.support.dispatch import FakeWorker
-from tests.unit.dispatch.stage import MAX_WORKER_LOST, Stage, reason
+from tests.support.memory_store import Held
+from tests.unit.dispatch.stage import MAX_WORKER_LOST, NODE, Stage, reason
 
 HANDLERS = ("first", "second", "third")
 ERRORS: tuple[Callable[[], Exception], ...] = (
@@ -41,6 +43,7 @@ class Play:
         self.begun: Counter[tuple[str, int]] = Counter()
         self.crashed: Counter[tuple[str, int]] = Counter()
         self.timed_out: set[tuple[str, int]] = set()
+        self.retried = 0
         self.forgot = False  # a server that was killed does not know everything that had begun
 
     @property
@@ -59,6 +62,8 @@ class Play:
         assert index not in held.outcomes
         others = [each for each in self.workers if each is not worker and not each.dead]
         assert (name, index) not in [(w.current.batch_task, w.running) for w in others if w.current is not None]
+        known = held.attempts.get(index)
+        assert known is None or known.retry_us <= self.stage.clock.now_us(), "it begins before its time"
         self.begun[name, index] += 1
         if held.task.key not in self.cancelled:
             self.check_attempt(name, index, attempt)
@@ -70,7 +75,7 @@ class Play:
         for name, ranges in flushes:
             held = self.store.by_name(name)
             if held.task.key not in self.cancelled:
-                assert all(index in held.outcomes for start, end in ranges for index in range(start, end))
+                assert all(index in held.outcomes or index in held.history for index in rg.indexes(ranges))
 
     def on_final(self, task: Task) -> None:
         """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live."""
@@ -85,8 +90,11 @@ class Play:
         held = self.stage.create(
             self.random.choice((1, 1, 3, 10, 100)),
             handler=self.random.choice(HANDLERS),
-            record_timeout_us=self.random.choice((0, 1_000_000)),
             size=self.random.choice((0, 3000)),
+            record_timeout_us=self.random.choice((0, 1_000_000)),
+            max_retry_count=self.random.choice((0, 0, 1, 3, -1)),
+            initial_backoff_us=self.random.choice((0, 300_000)),
+            max_backoff_us=1_000_000,
         )
         if self.random.random() < 0.2:
             self.poison.add((str(held.task.name), self.random.randrange(held.task.total)))
@@ -223,8 +231,26 @@ class Play:
         else:
             raise AssertionError("it does not come to an end")
 
+    def check_history(self, held: Held) -> None:
+        """No execution is kept twice, and retries are as many as may be."""
+        allowed = held.task.settings.max_retry_count
+        for index in range(held.task.total):
+            past = held.history.get(index, [])
+            numbers = [each.attempt for each in past]
+            outcome = held.outcomes.get(index)
+            ended = [*numbers, outcome.attempt] if outcome is not None else numbers
+            assert ended == sorted(set(ended))
+            retries = sum(each.state == RecordInfo.FAILED for each in past)
+            assert retries <= allowed or allowed < 0
+            if held.task.key in self.cancelled or outcome is None or outcome.state != RecordInfo.FAILED:
+                continue
+            if reason(outcome) != Reason.WORKER_LOST:
+                assert retries == allowed
+        self.retried += sum(len(each) for each in held.history.values())
+
     def check(self) -> None:
         for held in self.store.held.values():
+            self.check_history(held)
             name = str(held.task.name)
             if held.task.state is TaskState.CANCELLED:
                 assert held.task.key in self.cancelled
@@ -240,7 +266,12 @@ class Play:
                 elif not self.forgot and self.crashed[name, index] > MAX_WORKER_LOST:
                     # Its outcome had been sent when the worker crashed after it.
                     assert record.attempt <= self.crashed[name, index]
-        assert not any(held.leases for held in self.store.held.values())
+        for held in self.store.held.values():
+            assert not held.leases
+            assert sorted(held.ended) == list(range(1, held.task.next_epoch)), "every lease ended once"
+            assert held.nodes <= {NODE}
+            for end in held.ended.values():
+                assert bool(end.error) == (end.state in (SubtaskState.LOST, SubtaskState.KILLED)) or self.forgot
 
 
 async def play(seed: int, actions: int = 400) -> Play:
@@ -256,6 +287,11 @@ async def play(seed: int, actions: int = 400) -> Play:
 @pytest.mark.parametrize("seed", range(60))
 async def test_every_record_ends_exactly_once(seed: int) -> None:
     await play(seed)
+
+
+async def test_retries_are_played() -> None:
+    games = [await play(seed) for seed in range(200, 210)]
+    assert sum(game.retried for game in games) > 40
 
 
 async def test_trims_are_played() -> None:

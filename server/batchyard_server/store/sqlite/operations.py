@@ -20,6 +20,10 @@ BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
 _LISTED = f"{_JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
+GENERATIONS = (
+    "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
+    f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
+)
 _LATEST = 2**63 - 1
 _INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)")
 FINISH = Rows(
@@ -46,9 +50,9 @@ def not_found(name: OperationName) -> NotFound:
     return NotFound(OPERATION_TYPE, str(name))
 
 
-def deleted(source: Reader | Transaction, task_key: int) -> NotFound:
-    """The error for the first operation of a task, which was deleted."""
-    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task_key, 1),))
+def deleted(source: Reader | Transaction, task: Task) -> NotFound:
+    """The error for the operation of the task's generation, which was deleted."""
+    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task.key, task.generation),))
     return not_found(OperationName(*rows[0]))
 
 
@@ -81,6 +85,11 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
     return [_of_row(row) for row in rows]
+
+
+def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
+    """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
+    return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:

@@ -65,7 +65,7 @@ def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
     if held is None:
         raise tasks.not_found(name)
     if not held.task.operation:
-        raise operations.deleted(tx, key)
+        raise operations.deleted(tx, held.task)
     return held.task
 
 

@@ -1,0 +1,50 @@
+"""Which rules are played? All that the server can do by now; what is not here is written, and waits for its part."""
+
+from __future__ import annotations
+
+ENABLED = frozenset(
+    {
+        # verbs
+        "create",
+        "append",
+        "start",
+        "cancel",
+        "cancel_operation",
+        "delete",
+        "delete_operation",
+        "wait",
+        "records",
+        "lists",
+        "repeat",
+        "reuse",
+        # the world
+        "work",
+        "drive",
+        "crash",
+        "reap",
+        "launcher",
+        "advance",
+        "restart",
+        "kill",
+        # what tasks ask for
+        "record_timeout",
+        "failure_policy",
+    }
+)
+LATER = frozenset(
+    {
+        "pause",
+        "resume",
+        "reactivate",
+        "update",
+        "force",  # deletes of tasks that run
+        "generations",  # records of generations that ended
+        "every_generation",  # all outcomes of all generations
+        "time",  # deadlines, retention, drafts, lifetime
+        "retry",
+        "priority",
+        "parallel_count",
+        "subtasks",
+        "attempts",
+    }
+)
