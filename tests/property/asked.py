@@ -17,7 +17,9 @@ MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 IDS = ("", "a", "b", "A", "c", "d")
 UNAVAILABLE, INVALID_ARGUMENT = Result(14), Result(3)
 RESULTS = (SUCCESS, SUCCESS, UNAVAILABLE, INVALID_ARGUMENT, Result(14, retryable=False), Result(3, retryable=True))
-JUMPS = (0.01, 0.2, 1.0, 5.0, 60.0, 3600.0, *((86_400.0, 8 * 86_400.0, 40 * 86_400.0) if "time" in ENABLED else ()))
+JUMPS = (0.01, 0.2, 1.0, 1.0, 5.0, 5.0, 60.0, 60.0, 3600.0, 3600.0)
+if "time" in ENABLED:
+    JUMPS += (2 * 3600.0, 86_400.0, 86_400.0, 8 * 86_400.0, 40 * 86_400.0)
 
 
 def _known(configs: Sequence[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any], ...]:
@@ -26,6 +28,8 @@ def _known(configs: Sequence[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any
 
 CONFIGS = _known(
     [
+        ("", {"handler": "echo"}),
+        ("", {"handler": "echo"}),
         ("", {"handler": "echo"}),
         ("", {"handler": "audit", "display_name": "some", "labels": {"team": "a", "stage": "b"}}),
         ("", {"handler": "echo", "parameters": '{"n": 1}', "archived": True}),

@@ -19,20 +19,14 @@ ENABLED = frozenset(
         "reuse",
         # the world
         "work",
-        "drive",
         "crash",
         "reap",
         "launcher",
         "advance",
         "restart",
-        "kill",
         # what tasks ask for
         "record_timeout",
         "failure_policy",
-    }
-)
-LATER = frozenset(
-    {
         "pause",
         "resume",
         "reactivate",
@@ -44,6 +38,10 @@ LATER = frozenset(
         "retry",
         "priority",
         "parallel_count",
+    }
+)
+LATER = frozenset(
+    {
         "subtasks",
         "attempts",
     }

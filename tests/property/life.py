@@ -6,6 +6,7 @@ Times are microseconds, 0 = not yet.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ RETRYABLE = frozenset(
 ABORTED, DEADLINE_EXCEEDED, CANCELLED = 10, 4, 1
 
 
+SEEN = Counter()
 class Violation(AssertionError):
     """The server did what the contract forbids."""
 
@@ -175,6 +177,7 @@ class Task:
             return
         if self.is_final and state != "QUEUED":
             raise Violation(f"{self.name} leaves {self.state} for {state}")
+        SEEN[f"{self.state} → {state} {self.stop_reason}"] += 1
         self.state, self.update, self.transition = state, now, now
         if state in FINAL:
             if self.live:

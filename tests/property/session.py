@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ LONG_SECONDS = 120.0  # longer than any backoff, or pause with a handler that ca
 class Session:
     """One sequence of steps."""
 
+    seen: Counter[str] = Counter()
+
     def __init__(self, world: World, model: Model) -> None:
         self.world = world
         self.model = model
@@ -41,6 +44,8 @@ class Session:
     def ask(self, method: str, request: Message, kind: type[M], act: Callable[[], Any]) -> tuple[M | None, Any]:
         """Ask both: what the server answers (None if it refuses, as it must then), and what `act` returned before."""
         answer = status = refusal = expected = None
+        name = getattr(request, "name", "") or getattr(getattr(request, "batch_task", None), "name", "")
+        before = next((task.state for task in self.model.tasks.values() if name in (task.name, task.generation.operation)), "-")
         try:
             expected = act()
         except Refusal as error:
@@ -50,6 +55,7 @@ class Session:
         except Refused as error:
             status = error.status
         judge.refused(status, refusal)
+        self.seen[f"{method}: {before} → {refusal.reason if refusal else 'OK'}"] += 1
         return answer, expected
 
     def change(self, method: str, request: Message, act: Callable[[], Task]) -> None:
@@ -119,7 +125,7 @@ class Session:
 
     def next_server(self) -> None:
         """The server has ended: another one begins."""
-        self.sync()
+        self._hear()
         self.model.server_ended()
         self.world.start()
         self.sync()
@@ -131,22 +137,24 @@ class Session:
         self.sync()
 
     def sync(self) -> None:
-        """Tell the model what has happened: what time did, what workers did, what follows."""
-        if self.model.has_due():
-            self._observe()
+        """Tell the model what has happened: what workers did, what follows, what time did."""
+        self._hear()  # first: a lease that was granted came before the end of the task's time
+        self._observe()
+
+    def _hear(self) -> None:
         for event in self.world.events():
-            task = self.model.happened(event)
-            self._touched.add(task)
+            self._touched.add(self.model.happened(event))
         self.model.rest()
 
     def _observe(self) -> None:
         """Which of the tasks whose time has come has the server noticed?"""
-        for task in list(self.model.tasks.values()):
+        for task in self.model.due():
             info = self._info(task)
             if info is None:
                 self.model.gone(task)
             elif info.stop_reason in BY_TIME and not task.stop_reason:
                 self.model.stopped(task, BY_TIME[info.stop_reason])
+                task.rest(self.model.now)
 
     def _info(self, task: Task) -> BatchTaskInfo | None:
         try:

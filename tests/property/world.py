@@ -23,6 +23,7 @@ from google.rpc.status_pb2 import Status
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.dispatch.dispatcher import Dispatcher
 from batchyard_server.dispatch.loops import Chores
+from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.wait import Waits
 from batchyard_server.execution.handlers import HandlerBook
@@ -35,6 +36,7 @@ from batchyard_server.rpc.interceptors.errors import DETAILS_KEY, Errors
 from batchyard_server.rpc.registry import Service
 from batchyard_server.store.sqlite import open_sqlite
 from tests.property.events import SUCCESS, Event, Result
+from tests.property.life import MAX_WORKER_LOST
 from tests.property.loop import QuietLoop, on_the_loop
 from tests.property.recorder import Recorder
 from tests.property.workers import ModelLauncher, ModelWorker
@@ -42,7 +44,7 @@ from tests.support.clock import FakeClock, SeededRandomness
 
 M = TypeVar("M", bound=Message)
 HANDLERS = ("audit", "echo")
-MAX_WORKER_LOST = 2
+LIFETIME = 10 * 86_400 * 1_000_000
 DRAIN_SECONDS = 30.0
 
 
@@ -121,11 +123,15 @@ class _Life:
             executor,
             slots=slots,
             max_worker_lost=MAX_WORKER_LOST,
+            clock=clock,
+            randomness=randomness,
             failpoints=OFF,
         )
         self.recorder.reports, self.recorder.executor = self.dispatcher, executor
         executor.attach(self.recorder)
         self.chores = Chores(self.store)
+        self.timekeeper = Timekeeper(self.store, clock, lifetime_us=LIFETIME)
+        await self.timekeeper.look()
         recovered = await self.store.recover()
         deps = Deps(
             store=self.store,
@@ -147,12 +153,14 @@ class _Life:
             self.methods |= registered._handlers
         self.dispatcher.start(recovered)
         self.chores.start()
+        self.timekeeper.start()
 
     async def stop(self, drain_seconds: float) -> None:
         """As app.py does."""
         self.gate.close()
         self.waits.close()
         await self.dispatcher.drain(drain_seconds)
+        await self.timekeeper.stop()
         await self.chores.stop()
         await self.dispatcher.stop()
         self.waits.stop()
