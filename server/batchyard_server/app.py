@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
@@ -49,8 +50,11 @@ class CannotStart(Exception):
 class App:
     """One server, from `start` to `stop`. Used by `run` and, without a process of their own, by tests."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, randomness: Randomness | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, randomness: Randomness | None = None, node: str = ""
+    ) -> None:
         self._config = config
+        self._node = node or socket.gethostname()
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandomness()
         self._failpoints = Failpoints(config.failpoints)
@@ -122,6 +126,7 @@ class App:
             self._store,
             executor,
             slots=config.workers,
+            node=self._node,
             max_worker_lost=config.max_worker_lost,
             clock=self._clock,
             randomness=self._randomness,

@@ -49,6 +49,7 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "StreamBatchTasks": service.StreamBatchTasksRequest(parent=PROJECT).SerializeToString(),
         SERVICE + "CancelBatchTask": service.CancelBatchTaskRequest(name=draft, reason="x").SerializeToString(),
         SERVICE + "DeleteBatchTask": service.DeleteBatchTaskRequest(name=draft).SerializeToString(),
+        SERVICE + "ListSubtasks": service.ListSubtasksRequest(parent=draft, page_size=2).SerializeToString(),
         SERVICE + "GetRecord": service.GetRecordRequest(name=f"{draft}/records/1", view=1).SerializeToString(),
         SERVICE + "ListRecords": service.ListRecordsRequest(parent=draft, page_size=1, order=2).SerializeToString(),
         SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=draft, view=2).SerializeToString(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -162,6 +163,16 @@ async def test_a_page_size_beyond_the_bound_is_lowered(server: Served) -> None:
     for size, count in ((limits.PAGE_SIZE.maximum + 1, limits.PAGE_SIZE.maximum), (0, limits.DEFAULT_PAGE_SIZE)):
         page = await server.tasks.ListRecords(service.ListRecordsRequest(parent=name("many"), page_size=size))
         assert len(page.records) == count
+        assert page.next_page_token
+
+
+async def test_a_page_size_of_subtasks_beyond_the_bound_is_lowered(server: Served) -> None:
+    most = limits.PAGE_SIZE.maximum
+    await server.tasks.CreateBatchTask(create("many", records=most + 1))
+    await asyncio.gather(*(server.lease(name("many"), [index]) for index in range(most + 1)))
+    for size, count in ((most + 1, most), (most, most), (0, limits.DEFAULT_PAGE_SIZE), (1, 1)):
+        page = await server.tasks.ListSubtasks(service.ListSubtasksRequest(parent=name("many"), page_size=size))
+        assert len(page.subtasks) == count
         assert page.next_page_token
 
 

@@ -18,7 +18,7 @@ from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 from tests.support.clock import FakeClock
 
-CRASHED, TERMINATED = "signal 11 (SIGSEGV)", "signal 15 (SIGTERM)"
+CRASHED, TERMINATED = ("signal 11 (SIGSEGV)", -11), ("signal 15 (SIGTERM)", -15)
 
 
 class EmptyCell:
@@ -211,11 +211,11 @@ class FakeWorker:
 
     def reap(self, unreaped: tuple[int, ...] = ()) -> None:
         """It and everything it started is gone; what it had sent arrives before."""
-        how = CRASHED if self.dead else TERMINATED
+        how, code = CRASHED if self.dead else TERMINATED
         if not self.dead:
             self.crash()
         self.gone = True
-        self._callbacks.exited(Exit(exit=how, progress=self._cell, unreaped=unreaped))
+        self._callbacks.exited(Exit(exit=how, exit_code=code, progress=self._cell, unreaped=unreaped))
 
     def _end(self, failed: bool) -> None:
         assert self.current is not None

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
+from batchyard_server.dispatch.settle import Begun
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import BatchyardError, NotFound, StaleLease
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
-from batchyard_server.model.settings import Settings
-from batchyard_server.model.states import Event, StopReason, TaskState, after
+from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Retries, Task
 from batchyard_server.store.protocols import Change, Decide, LiveTask, Store, Subscriber, TaskEvent
 
@@ -23,11 +24,16 @@ NOW = 5_000_000
 
 @dataclass(slots=True)
 class Held:
-    """One task with everything it owns, in its present generation."""
+    """One task with everything it owns, in its present generation.
+
+    `ended`: how each lease ended that did, by epoch; `nodes`: who had them.
+    """
 
     task: Task
     inputs: list[bytes]
     leases: dict[int, rg.Ranges] = field(default_factory=dict[int, rg.Ranges])
+    ended: dict[int, LeaseEnd] = field(default_factory=dict[int, LeaseEnd])
+    nodes: set[str] = field(default_factory=set[str])
     outcomes: dict[int, RecordInfo] = field(default_factory=dict[int, RecordInfo])
     attempts: dict[int, Attempts] = field(default_factory=dict[int, Attempts])
     history: dict[int, list[RecordAttempt]] = field(default_factory=dict[int, list[RecordAttempt]])
@@ -95,12 +101,6 @@ class MemoryStore:
         task = self.held.pop(key).task
         self._tell([*self._events, TaskEvent(task, Change.DELETED)])
 
-    def change(self, key: int, settings: Settings) -> None:
-        """Give a task other settings, at once."""
-        task = self.held[key].task
-        self._put(replace(task, settings=settings, revision=task.revision + 1))
-        self._deliver(key, Change.STATE)
-
     def by_name(self, name: str) -> Held:
         """The task of this resource name."""
         return next(held for held in self.held.values() if str(held.task.name) == name)
@@ -140,6 +140,7 @@ class MemoryStore:
         self.waiting.clear()
         self.reading.clear()
         for held in self.held.values():
+            held.ended |= dict.fromkeys(held.leases, LeaseEnd(state=SubtaskState.KILLED))
             held.leases.clear()
             held.task = replace(held.task, live_subtasks=0)
             if held.task.state is TaskState.CANCELLING:
@@ -214,9 +215,11 @@ class MemoryStore:
         """See Store.grant."""
         return await self._submit("grant", lambda: self._grant(lease))
 
-    async def record_outcomes(self, lease: Lease, flush: Flush, retries: Retries | None = None) -> Task:
+    async def record_outcomes(
+        self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
+    ) -> Task:
         """See Store.record_outcomes."""
-        return await self._submit("outcomes", lambda: self._record(lease, flush, retries))
+        return await self._submit("outcomes", lambda: self._record(lease, flush, retries, end))
 
     async def release(
         self,
@@ -226,9 +229,12 @@ class MemoryStore:
         interrupted: Sequence[tuple[int, bytes]] = (),
         *,
         ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
-        return await self._submit("release", lambda: self._release(lease, begun, unreaped, interrupted, ends_cancel))
+        return await self._submit(
+            "release", lambda: self._release(lease, Begun(begun, interrupted), unreaped, ends_cancel, end)
+        )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """See Store.shrink."""
@@ -264,18 +270,19 @@ class MemoryStore:
         taken = rg.normalize([*rg.from_indexes(held.outcomes), *(r for open_ in held.leases.values() for r in open_)])
         assert rg.subtract(lease.ranges, taken) == lease.ranges, "a record is given out twice"
         held.leases[task.next_epoch] = list(lease.ranges)
+        held.nodes.add(lease.node)
         lease.epoch = task.next_epoch
         entered = task.enter(after(task.state, Event.LEASE), NOW)
         entered = replace(entered, next_epoch=task.next_epoch + 1, subtasks=task.subtasks + 1)
         return self._put(replace(entered, live_subtasks=len(held.leases)))
 
-    def _record(self, lease: Lease, flush: Flush, retries: Retries | None) -> Task:
+    def _record(self, lease: Lease, flush: Flush, retries: Retries | None, end: LeaseEnd) -> Task:
         held = self._held(lease.task_key)
         task = held.task
         if not rg.contains_all(held.leases.get(lease.epoch, []), flush.ranges):
             raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {flush.ranges}")
         assert flush.count == rg.count(flush.ranges) > 0
-        self._shrink(held, lease.epoch, flush.ranges)
+        self._shrink(held, lease.epoch, flush.ranges, end)
         if retries is not None and task.state is not TaskState.CANCELLING:
             taken = rg.from_indexes(retries.attempts)
             assert rg.normalize([*retries.rest.ranges, *taken]) == rg.normalize(flush.ranges)
@@ -314,20 +321,17 @@ class MemoryStore:
             held.history.setdefault(index, []).append(attempt)
 
     def _release(
-        self,
-        lease: Lease,
-        begun: Mapping[int, Attempts],
-        unreaped: Sequence[int],
-        interrupted: Sequence[tuple[int, bytes]],
-        ends_cancel: bool,
+        self, lease: Lease, begun: Begun, unreaped: Sequence[int], ends_cancel: bool, end: LeaseEnd
     ) -> Task | None:
         held = self.held.get(lease.task_key)
         if held is None:
             return None
-        open_ = held.leases.pop(lease.epoch, [])
-        kept = {index: each for index, each in begun.items() if rg.contains_all(open_, [(index, index + 1)])}
+        open_ = held.leases.get(lease.epoch, [])
+        if open_:
+            self._shrink(held, lease.epoch, open_, end)
+        kept = {index: each for index, each in begun.attempts.items() if rg.contains_all(open_, [(index, index + 1)])}
         held.attempts.update(kept)
-        self._remember(held, kept, [each for each in interrupted if each[0] in kept])
+        self._remember(held, kept, [each for each in begun.interrupted if each[0] in kept])
         task = self._settled(held, held.task)
         if task.state is TaskState.CANCELLING and lease.generation == task.generation:
             held.unreaped += unreaped
@@ -344,16 +348,18 @@ class MemoryStore:
         held = self._held(lease.task_key)
         if not rg.contains_all(held.leases.get(lease.epoch, []), ranges):
             raise StaleLease(f"lease {lease.epoch} of {held.task.name} does not hold {ranges}")
-        self._shrink(held, lease.epoch, ranges)
+        self._shrink(held, lease.epoch, ranges, RETURNED)
         task = self._settled(held, held.task)
         return task if task == held.task else self._put(task)
 
-    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]]) -> None:
+    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]], end: LeaseEnd) -> None:
         left = rg.subtract(held.leases[epoch], done)
         if left:
             held.leases[epoch] = left
         else:
             del held.leases[epoch]
+            assert epoch not in held.ended, "a lease ends twice"
+            held.ended[epoch] = end
 
     def _put(self, task: Task) -> Task:
         held = self.held[task.key]

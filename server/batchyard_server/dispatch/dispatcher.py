@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
+from batchyard_server.dispatch import ends
 from batchyard_server.dispatch.admission import Admission
+from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
@@ -26,9 +27,10 @@ from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock, Randomness
-from batchyard_server.model.errors import BatchyardError, ResourceExhausted, Unavailable
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import WaitingReason
+from batchyard_server.model.subtask import RETURNED, LeaseEnd
 from batchyard_server.model.task import Flush, Lease
 from batchyard_server.store.protocols import LiveTask, Store
 
@@ -50,6 +52,7 @@ class Dispatcher:
         executor: Executor,
         *,
         slots: int,
+        node: str,
         max_worker_lost: int,
         clock: Clock,
         randomness: Randomness,
@@ -59,13 +62,15 @@ class Dispatcher:
         self._store = store
         self._executor = executor
         self._slots = slots
+        self._node = node
         self._retry_seconds = retry_seconds
         self._ready = Ready()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
-        self._jobs: set[asyncio.Task[None]] = set()
         self._draining = False
         self._idle = asyncio.Event()
         self._pause = Pause()
+        self._jobs = Jobs(self._pause)
+        self._spawn = self._jobs.spawn
         self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
         self._settler = Settler(
             store,
@@ -119,14 +124,7 @@ class Dispatcher:
         self._draining = True
         await self._executor.stop()
         self._pause.end()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                while self._jobs:
-                    await asyncio.wait(set(self._jobs))
-        except TimeoutError:
-            log.warning("%d writes did not end", len(self._jobs))
-            for job in self._jobs:
-                job.cancel()
+        await self._jobs.finish(STOP_SECONDS)
         self._retrier.stop()
         self._unsubscribe()
 
@@ -166,7 +164,8 @@ class Dispatcher:
     def _serve(self) -> bool:
         """Cut one subtask of each handler that gets a slot, of the highest priority that gets one; whether any did.
 
-        A slot for which a task waits is kept free for it: it goes to no task of a lower priority.
+        A slot for which a task waits is kept free for it: it goes to no task of a lower priority. A task of which a
+        subtask is being cut may want the next slot, too.
         """
         for ready in self._ready.classes():
             rivals = {handler: any(queue.within is None for queue in queues) for handler, queues in ready.items()}
@@ -174,6 +173,8 @@ class Dispatcher:
             if served:
                 return True
             if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
+                return False
+            if any(queue.cutting for queues in ready.values() for queue in queues):
                 return False
         return False
 
@@ -209,7 +210,13 @@ class Dispatcher:
             return
         subtask = Subtask(
             task=queue.task,
-            lease=Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=taken, worker=slot.name),
+            lease=Lease(
+                task_key=queue.task.key,
+                generation=queue.task.generation,
+                ranges=taken,
+                worker=slot.name,
+                node=self._node,
+            ),
             inputs=inputs,
             attempts=queue.attempts_of(taken),
             estimate_ns=estimate,
@@ -337,8 +344,10 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        begun = await self._settler.settle(subtask, loss) if subtask.open else NOTHING
-        await self._give_back(subtask, begun, loss.unreaped)
+        queue = self._queues.get(subtask.task.key)
+        end = ends.of_loss(loss, subtask, queue.task if queue is not None else None, shuts_down=self._draining)
+        begun = await self._settler.settle(subtask, loss, end) if subtask.open else NOTHING
+        await self._give_back(subtask, begun, loss.unreaped, end)
 
     async def _settled(self, subtask: Subtask) -> None:
         """Wait until every flush and trim of the subtask that arrived has been written."""
@@ -347,11 +356,13 @@ class Dispatcher:
             await subtask.settled
             subtask.settled = None
 
-    async def _give_back(self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...]) -> None:
+    async def _give_back(
+        self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...], end: LeaseEnd = RETURNED
+    ) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
         await subtask.granted
         if subtask.open or unreaped:
-            await self._settler.release(subtask.lease, begun, unreaped)
+            await self._settler.release(subtask.lease, begun, unreaped, end)
         queue = self._queue_of(subtask)
         if queue is not None:
             queue.attempts.update(begun.attempts)
@@ -364,17 +375,3 @@ class Dispatcher:
     def _check_idle(self) -> None:
         if self._draining and all(queue.is_idle for queue in self._queues.values()):
             self._idle.set()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.get_running_loop().create_task(coroutine)
-        self._jobs.add(job)
-        job.add_done_callback(self._finished)
-
-    def _finished(self, job: asyncio.Task[None]) -> None:
-        self._jobs.discard(job)
-        if job.cancelled() or (error := job.exception()) is None:
-            return
-        if self._pause.ended and isinstance(error, ResourceExhausted | Unavailable):
-            log.warning("not written before the end, so it is run again after the next start: %s", error)
-        else:
-            log.error("dispatch failed", exc_info=error)

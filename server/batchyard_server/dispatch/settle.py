@@ -15,6 +15,7 @@ from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
+from batchyard_server.model.subtask import COMPLETED, LeaseEnd
 from batchyard_server.model.task import NO_ATTEMPTS, Attempts, Flush, Lease, Retries, Task
 from batchyard_server.store.protocols import LeaseStore
 
@@ -70,18 +71,20 @@ class Settler:
         self._passed("dispatch.after_grant")
         return True
 
-    async def store_outcomes(self, subtask: Subtask, flush: Flush, *, retry: bool = True) -> bool:
+    async def store_outcomes(
+        self, subtask: Subtask, flush: Flush, end: LeaseEnd = COMPLETED, *, retry: bool = True
+    ) -> bool:
         """Make outcomes, or with `retry` what follows from failures, durable and take them off `subtask.open`.
 
-        False if the lease does not hold them.
+        `end`: how the lease ends if they are its last ones. False if the lease does not hold them.
         """
         retries = self._retrier.plan(subtask, flush) if retry else None
-        stored = await self._store_outcomes(subtask, flush, retries)
+        stored = await self._store_outcomes(subtask, flush, retries, end)
         if stored:
             self._retrier.stored(subtask, flush, retries)
         return stored
 
-    async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> bool:
+    async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None, end: LeaseEnd) -> bool:
         """The write of `store_outcomes`.
 
         Called before the grant has returned, since the store takes both in this order; only when the grant had to be
@@ -90,11 +93,11 @@ class Settler:
         grant_was_known = subtask.granted.done()
         try:
             await self._until_taken(
-                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush, retries)
+                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush, retries, end=end)
             )
         except StaleLease as error:
             if not grant_was_known and await subtask.granted:
-                return await self._store_outcomes(subtask, flush, retries)
+                return await self._store_outcomes(subtask, flush, retries, end)
             log.info("outcomes were refused: %s", error)
             return False
         self._passed("dispatch.after_outcomes")
@@ -117,11 +120,11 @@ class Settler:
         subtask.open = rg.subtract(subtask.open, ranges)
         return True
 
-    async def release(self, lease: Lease, begun: Begun, unreaped: Sequence[int]) -> None:
+    async def release(self, lease: Lease, begun: Begun, unreaped: Sequence[int], end: LeaseEnd) -> None:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
             "dispatch.before_release",
-            lambda: self._store.release(lease, begun.attempts, unreaped, begun.interrupted, ends_cancel=False),
+            lambda: self._store.release(lease, begun.attempts, unreaped, begun.interrupted, ends_cancel=False, end=end),
         )
 
     async def end_cancel(self, task: Task) -> None:
@@ -129,8 +132,10 @@ class Settler:
         nothing = Lease(task_key=task.key, generation=task.generation, ranges=[], worker="")
         await self._until_taken("dispatch.before_release", lambda: self._store.release(nothing, {}))
 
-    async def settle(self, subtask: Subtask, loss: Loss) -> Begun:
+    async def settle(self, subtask: Subtask, loss: Loss, lease_end: LeaseEnd) -> Begun:
         """After a loss: write the outcome of the running record if it has one, and return what else began.
+
+        `lease_end`: how the lease ends if nothing else is open in it.
 
         The crash counts against the record that was running, alone. Records of the subtask that had finished but were
         not durable ran too: they go back with their execution counted.
@@ -146,7 +151,7 @@ class Settler:
             flush = self._verdict(subtask, loss, begun[loss.index])
             # That a worker dies under a record is counted apart, and its last time is no failure to be retried.
             retry = loss.cause is Cause.TIMEOUT
-            if flush is not None and await self.store_outcomes(subtask, flush, retry=retry):
+            if flush is not None and await self.store_outcomes(subtask, flush, lease_end, retry=retry):
                 del begun[loss.index]
         interrupted = [(index, _interrupted(subtask, loss, index, known.begun)) for index, known in begun.items()]
         return Begun(begun, interrupted)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from batchyard_server.codec import pages
-from batchyard_server.codec.requests import GetRecord, ListRecords
+from batchyard_server.codec.queries import GetRecord, ListRecords
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits

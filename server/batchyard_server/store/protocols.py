@@ -15,6 +15,7 @@ from typing import Protocol
 
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import (
     Attempts,
     Flush,
@@ -86,6 +87,23 @@ class TaskPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskPage:
+    """Some subtasks of a task.
+
+    Attributes:
+        entries: serialized RawTaskPage without a token: the Subtasks as the list's message has them.
+        count: how many they are.
+        last_epoch: of the last one, where the next page begins.
+        more: whether there are more after it at this moment.
+    """
+
+    entries: bytes
+    count: int
+    last_epoch: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTask:
     """A task that is not final and not a DRAFT, as the dispatcher needs it after a start of the server.
 
@@ -138,11 +156,14 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    async def delete_task(
+        self, name: TaskName, decide: Decide, request: RequestKey | None, *, allow_missing: bool = False
+    ) -> None:
         """Remove the task and all it owns, after `decide(task)` allowed it (its result is ignored).
 
         From the commit on every name below it is NotFound and its id is free; the bytes go with `sweep`. A known
-        `request` with the same digest returns at once. Raises: as update_task.
+        `request` with the same digest returns at once, also one that found nothing to remove, which is no error with
+        `allow_missing`. Raises: as update_task.
         """
         ...
 
@@ -227,15 +248,17 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def record_outcomes(self, lease: Lease, flush: Flush, retries: Retries | None = None) -> Task:
+    async def record_outcomes(
+        self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
+    ) -> Task:
         """Store outcomes and shrink the lease's open indexes, in one transaction; return the task after it.
 
         When these were the last ones of a RUNNING or PAUSING task it enters SUCCEEDED or FAILED in the same
         transaction, with its error (ABORTED / ALL_RECORDS_FAILED or FAILURE_POLICY with the first failures in its
         details; of a one-record task the record's own status) and the operation's snapshot. When more failed than the
-        failure policy allows it enters CANCELLING before that. A lease without open indexes is gone; with the last one
-        a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises StaleLease, storing
-        nothing, if the lease does not hold every index (ended, older epoch, stored before).
+        failure policy allows it enters CANCELLING before that. A lease without open indexes has ended, as in `end`;
+        with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
+        StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
 
         With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
         known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
@@ -250,8 +273,9 @@ class LeaseStore(Protocol):
         interrupted: Sequence[tuple[int, bytes]] = (),
         *,
         ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
-        """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
+        """End the lease, as in `end`; its open indexes go back to pending, `begun` is remembered for those that began.
 
         `interrupted`: (index, serialized RecordAttempt) of their executions, numbered by `begun`; the last
         limits.RECORD_ATTEMPTS of a record are kept.
@@ -266,16 +290,24 @@ class LeaseStore(Protocol):
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """Take indexes that have not begun out of the lease: they are pending again; return the task after it.
 
-        The other open indexes stay as they are. A lease without open indexes is gone; its task stays CANCELLING, if it
-        is. Raises StaleLease, changing nothing, if the lease does not hold every index.
+        The other open indexes stay as they are. A lease without open indexes has ended, RETURNED; its task stays
+        CANCELLING, if it is. Raises StaleLease, changing nothing, if the lease does not hold every index.
         """
         ...
 
     async def recover(self) -> list[LiveTask]:
-        """At start, before anything else: end all leases of an earlier process.
+        """At start, before anything else: end all leases of an earlier process, KILLED.
 
         CANCELLING tasks are finished, PAUSING ones become PAUSED. Returns the QUEUED and RUNNING tasks, oldest first.
         Reads no segment's bytes.
+        """
+        ...
+
+    async def subtasks(self, task_key: int, before_epoch: int, limit: int, max_bytes: int) -> SubtaskPage:
+        """The next subtasks in order epoch descending, below `before_epoch`: live leases, and those that ended.
+
+        Of the latter the last limits.ENDED_SUBTASKS of the task, by epoch, whatever their generation. May stop earlier,
+        and stops before `max_bytes` are exceeded, never before one subtask. Keyset. Raises NotFound.
         """
         ...
 

@@ -28,6 +28,7 @@ from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
 MAX_WORKER_LOST = 2
+NODE = "a-node"
 
 
 def reason(record: RecordInfo) -> str:
@@ -60,6 +61,7 @@ class Stage:
             self.store.as_store(),
             self.executor,
             slots=self.slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
             clock=self.clock,
             randomness=SeededRandomness(),
@@ -163,7 +165,7 @@ class Stage:
 
     def die(self) -> None:
         """The server is killed, and its workers with it. `assemble` is to follow."""
-        for job in self.dispatcher._jobs:
+        for job in self.dispatcher._jobs.running:
             job.cancel()
         self.launcher.workers.clear()
         self.dispatcher._draining = True
@@ -171,7 +173,7 @@ class Stage:
     def check_books(self) -> None:
         """Nothing is left of what has ended."""
         assert self.dispatcher._queues == {}
-        assert self.dispatcher._jobs == set()
+        assert self.dispatcher._jobs.running == set()
         assert self.dispatcher._admission._leaving == {}
         assert self.dispatcher._admission._holds == {}
         assert not self.dispatcher._ready

@@ -14,11 +14,11 @@ import pytest
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Reason, ResourceExhausted, Unavailable
-from batchyard_server.model.states import TaskState
+from batchyard_server.model.states import SubtaskState, TaskState
 from batchyard_server.model.task import Task
 from tests.support.dispatch import FakeWorker
 from tests.support.memory_store import Held
-from tests.unit.dispatch.stage import MAX_WORKER_LOST, Stage, reason
+from tests.unit.dispatch.stage import MAX_WORKER_LOST, NODE, Stage, reason
 
 HANDLERS = ("first", "second", "third")
 ERRORS: tuple[Callable[[], Exception], ...] = (
@@ -266,7 +266,12 @@ class Play:
                 elif not self.forgot and self.crashed[name, index] > MAX_WORKER_LOST:
                     # Its outcome had been sent when the worker crashed after it.
                     assert record.attempt <= self.crashed[name, index]
-        assert not any(held.leases for held in self.store.held.values())
+        for held in self.store.held.values():
+            assert not held.leases
+            assert sorted(held.ended) == list(range(1, held.task.next_epoch)), "every lease ended once"
+            assert held.nodes <= {NODE}
+            for end in held.ended.values():
+                assert bool(end.error) == (end.state in (SubtaskState.LOST, SubtaskState.KILLED)) or self.forgot
 
 
 async def play(seed: int, actions: int = 400) -> Play:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -434,16 +433,16 @@ async def test_the_settings_of_now_decide() -> None:
     stage = Stage()
     held, worker = await running(stage, 1, max_retry_count=0, **AT_ONCE)
     for allowed in (1, 2):
-        stage.store.change(held.task.key, replace(held.task.settings, max_retry_count=allowed))
+        await stage.configure(held, max_retry_count=allowed)
         await let_fail(stage, worker)
         assert await begin(stage, worker)
-    stage.store.change(held.task.key, replace(held.task.settings, max_retry_count=1))
+    await stage.configure(held, max_retry_count=1)
     await let_fail(stage, worker)
     assert attempts(held) == {0: 3}
     assert held.outcomes[0].state == RecordInfo.FAILED
     stage = Stage()
     held, worker = await running(stage, 1, max_retry_count=5, **AT_ONCE)
-    stage.store.change(held.task.key, replace(held.task.settings, retryable_codes=(Code.ABORTED,)))
+    await stage.configure(held, retryable_codes=(Code.ABORTED,))
     await let_fail(stage, worker)
     assert held.outcomes[0].error.code == Code.UNAVAILABLE
 

@@ -28,6 +28,7 @@ from tests.support.eventually import eventually_in_loop
 from tests.support.failpoints import SwitchedFailpoints
 
 HANDLERS = pathlib.Path(__file__).parent / "handlers"
+NODE = "a-node"
 SECONDS = 30.0  # longest wait for anything
 
 
@@ -64,6 +65,7 @@ class Yard:
             store,
             self.executor,
             slots=slots,
+            node=NODE,
             max_worker_lost=2,
             clock=clock,
             randomness=SystemRandomness(),

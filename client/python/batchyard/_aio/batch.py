@@ -1,4 +1,4 @@
-"""The batch tasks of a project: run, get, list, delete (`client.batch`)."""
+"""The batch tasks of a project (`client.batch`): run, get, list, and the verbs by task id."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Generated from _aio/batch.py by client/python/unasync.py; change that file and run `make gen`.
-"""The batch tasks of a project: run, get, list, delete (`client.batch`)."""
+"""The batch tasks of a project (`client.batch`): run, get, list, and the verbs by task id."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 _GENERATIONS = 1 << 20  # of one task at most
 _COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
 _JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
-BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
-_LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
+_SEEN = "operation.project = ? AND hidden = 0 AND task.id_fold IS NOT NULL "
+BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
+_LISTED = f"{_JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 GENERATIONS = (
@@ -31,6 +32,11 @@ FINISH = Rows(
     "(?, ?, ?)",
     ") AS v WHERE key = v.column1",
 )
+_HIDE = (
+    "UPDATE operation SET hidden = 1 WHERE key IN "
+    "(SELECT key FROM operation WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 64) AND hidden = 0"
+)
+REMOVE = "DELETE FROM operation WHERE key IN (SELECT key FROM operation WHERE key BETWEEN ? AND ? LIMIT 100)"
 
 
 def key_of(task_key: int, generation: int) -> int:
@@ -83,7 +89,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
     """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
-    return [(base, first) for base, first in reader.run(GENERATIONS, _keys_of(task_key))]
+    return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:
@@ -118,15 +124,11 @@ def hide(tx: Transaction, operation: Operation) -> None:
     tx.run(hide_one, (key_of(operation.task_key, operation.generation),))
 
 
-def hide_all(tx: Transaction, task_key: int) -> None:
-    """The task was deleted: none of its operations is seen any more."""
-    tx.run("UPDATE operation SET hidden = 1 WHERE key BETWEEN ? AND ? AND hidden = 0", _keys_of(task_key))
+def hide_latest(tx: Transaction, task_key: int) -> None:
+    """The task was deleted, so none of its operations is seen any more. Lists need not pass over the latest ones."""
+    tx.run(_HIDE, keys_of(task_key))
 
 
-def remove_all(tx: Transaction, task_key: int) -> None:
-    """Remove the rows of a deleted task."""
-    tx.run("DELETE FROM operation WHERE key BETWEEN ? AND ?", _keys_of(task_key))
-
-
-def _keys_of(task_key: int) -> tuple[int, int]:
+def keys_of(task_key: int) -> tuple[int, int]:
+    """The lowest and the highest key that an operation of the task may have."""
     return key_of(task_key, 1), key_of(task_key, _GENERATIONS - 1)
