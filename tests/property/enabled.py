@@ -32,17 +32,10 @@ ENABLED = frozenset(
         "reactivate",
         "update",
         "force",  # deletes of tasks that run
-        "generations",  # records of generations that ended
-        "every_generation",  # all outcomes of all generations
         "time",  # deadlines, retention, drafts, lifetime
         "retry",
         "priority",
         "parallel_count",
-    }
-)
-LATER = frozenset(
-    {
-        "subtasks",
         "attempts",
     }
 )

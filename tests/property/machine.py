@@ -106,7 +106,7 @@ class Machine(RuleBasedStateMachine):
         return task.generations[-1 - which % len(task.generations)].operation
 
     def worker(self, who: int) -> ModelWorker | None:
-        """One of the workers."""
+        """One of the workers, the oldest first."""
         workers = self.world.workers
         return workers[who % len(workers)] if workers else None
 
@@ -305,30 +305,39 @@ class Machine(RuleBasedStateMachine):
     @on("records", who=SMALL, generation=st.integers(-1, 3), completion=YES, size=st.integers(1, 4))
     def records(self, who: int, generation: int, completion: bool, size: int) -> None:
         self.counts["records"] += 1
-        readings.records(self.session, self.name(who), generation, completion=completion, size=size)
+        readings.records(self.world, self.model, self.name(who), generation, completion=completion, size=size)
+
+    @precondition(has_tasks)
+    @on("attempts", who=SMALL, index=st.integers(0, 4), generation=st.integers(0, 2), size=st.integers(1, 4))
+    def record(self, who: int, index: int, generation: int, size: int) -> None:
+        self.counts["record"] += 1
+        readings.record(self.world, self.model, self.name(who), index, generation, size)
 
     @on("lists", project=st.sampled_from(PROJECTS), size=st.integers(1, 4))
     def lists(self, project: str, size: int) -> None:
         self.counts["lists"] += 1
-        readings.lists(self.session, project, size)
+        readings.lists(self.world, self.model, project, size)
 
     # -- the world ------------------------------------------------------------------------------------------------
 
     @on("work", who=SMALL, result=RESULT, keep=YES, over=RARELY)
     def work(self, who: int, result: Result, keep: bool, over: bool) -> None:
         self.counts["work"] += 1
-        if worker := self.worker(who):
+        self._work(who, result, keep=keep, over=over)
+
+    def _work(self, who: int, result: Result, *, keep: bool = False, over: bool = False) -> None:
+        """A worker goes on, if it lives."""
+        worker = self.worker(who)
+        if worker is not None and not (worker.killed or worker.dead):
             self.world.work(worker, result, keep=keep, over=over)
-        self.session.sync()
+            self.session.sync()
 
     @on("work", who=SMALL, results=st.lists(RESULT, min_size=1, max_size=4))
     def work_on(self, who: int, results: list[Result]) -> None:
         """One worker ends some records."""
         self.counts["work_on"] += 1
         for result in results:
-            if worker := self.worker(who):
-                self.world.work(worker, result)
-            self.session.sync()
+            self._work(who, result)
 
     @on("work", steps=st.integers(1, 4))
     def drive(self, steps: int) -> None:
@@ -344,9 +353,8 @@ class Machine(RuleBasedStateMachine):
 
     def _drive(self, steps: int, result: Result) -> None:
         for _ in range(steps):
-            for worker in self.world.workers:
-                self.world.work(worker, result)
-                self.session.sync()
+            for who in range(len(self.world.workers)):
+                self._work(who, result)
 
     @on("crash", who=SMALL, reap=YES)
     def crash(self, who: int, reap: bool) -> None:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from tests.property import events as ev
 from tests.property import masks
-from tests.property.life import CANCELLED, DAY, DEADLINE_EXCEEDED, Generation, Record, Task, Violation
+from tests.property.life import CANCELLED, DAY, DEADLINE_EXCEEDED, Task
+from tests.property.parts import Generation, Record, Violation
 
 # What each verb makes of each state: "=" leaves it as it is, "-" is ILLEGAL_STATE, "done" is TASK_COMPLETED.
 TABLE = """
@@ -54,11 +55,18 @@ def missing(name: str) -> Refusal:
 
 @dataclass
 class Model:
-    """All tasks of a server. `now` is to be set before each call and event. `graves`: tasks that were deleted."""
+    """All tasks of a server.
+
+    Attributes:
+        now: to be set before each call and event.
+        shuts_down: to be set when the server begins to end.
+        graves: tasks that were deleted.
+    """
 
     handlers: Sequence[str]
     lifetime: int
     now: int = 0
+    shuts_down: bool = False
     tasks: dict[str, Task] = field(default_factory=dict)
     graves: list[Task] = field(default_factory=list)
     requests: dict[tuple[str, str], tuple[tuple[Any, ...], Task, int]] = field(default_factory=dict)
@@ -302,7 +310,7 @@ class Model:
             if task.deleted or event.generation != task.generation.number:
                 raise Violation(f"a lease of generation {event.generation} of {task.name}, deleted: {task.deleted}")
             self.leases[event.lease] = task
-            task.granted(event.lease, event.epoch, event.indexes, self.now)
+            task.granted(event.lease, event.epoch, event.worker, event.indexes, self.now)
             return task
         task = self.leases[event.lease]
         match event:
@@ -321,7 +329,7 @@ class Model:
             case ev.Over(lease):
                 task.over(lease, self.now)
             case ev.Lost(lease, cause, blamed, unreaped):
-                task.lost(lease, cause, blamed, unreaped, self.now)
+                task.lost(lease, cause, blamed, self.now, unreaped=unreaped, shuts_down=self.shuts_down)
         return task
 
     def rest(self) -> None:
@@ -332,6 +340,7 @@ class Model:
     def server_ended(self) -> None:
         """All workers are gone, and the next server begins."""
         self.leases.clear()
+        self.shuts_down = False
         for task in self.tasks.values():
             task.server_ended(self.now)
 

@@ -1,4 +1,4 @@
-"""What happened between the server and its workers? Listens at both ends of the dispatcher, and passes everything on."""
+"""What happened between the server and its workers? Listens at both ends of the dispatcher, and passes all on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Recorder:
             del self._early[lease]
         self._numbers += 1
         number = self._leases[lease] = self._numbers
-        self.events.append(Granted(number, task.uid, lease.generation, _indexes(lease.ranges), lease.epoch))
+        indexes = _indexes(lease.ranges)
+        self.events.append(Granted(number, task.uid, lease.generation, indexes, lease.epoch, lease.worker))
         self._tell(number, early)
         return task
 

@@ -44,6 +44,7 @@ from tests.support.clock import FakeClock, SeededRandomness
 
 M = TypeVar("M", bound=Message)
 HANDLERS = ("audit", "echo")
+NODE = "node-of-the-model"
 LIFETIME = 10 * 86_400 * 1_000_000
 DRAIN_SECONDS = 30.0
 
@@ -122,6 +123,7 @@ class _Life:
             self.recorder,  # type: ignore[arg-type]
             executor,
             slots=slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
             clock=clock,
             randomness=randomness,
