@@ -111,6 +111,12 @@ class Task:
             return "CANCELLED"
         return "RUNNING" if record.running else "PENDING"
 
+    def has_startable(self, now: int) -> bool:
+        """Whether a record has no outcome, no lease, and nothing to wait for."""
+        return any(
+            record.lease is None and record.not_after <= now and self.outcome(record) is None for record in self.records
+        )
+
     def counts(self) -> dict[str, int]:
         """How many records are in which state."""
         states = [self.record_state(record).lower() for record in self.records]
@@ -220,9 +226,7 @@ class Task:
         self.gave_back(number, left, now)
         del self.leases[number]
 
-    def lost(
-        self, number: int, cause: str, blamed: int | None, now: int, *, unreaped: bool, shuts_down: bool
-    ) -> None:
+    def lost(self, number: int, cause: str, blamed: int | None, now: int, *, unreaped: bool, shuts_down: bool) -> None:
         """The worker of the lease is gone."""
         lease = self.leases.pop(number)
         self.unreaped |= unreaped and self.state == "CANCELLING"
@@ -284,7 +288,8 @@ class Task:
         if self._is_retried(record, code, retryable):
             record.begun = attempt
             record.failures += 1
-            record.not_before = now + self._least_wait(record.failures)
+            wait = self._longest_wait(record.failures)
+            record.not_before, record.not_after = now + wait // 2, now + wait
             return
         record.outcomes.append(Outcome(state, code, reason, attempt, generation, self.number))
         self.number += 1
@@ -296,11 +301,11 @@ class Task:
         most = self.limit("max_retry_count", 0)
         return (code in wanted if retryable is None else retryable) and (most == -1 or record.failures < most)
 
-    def _least_wait(self, failures: int) -> int:
+    def _longest_wait(self, failures: int) -> int:
         """Before the try after the n-th failure."""
         policy = self.config.get("retry_policy", {})
         wait = policy.get("initial_backoff", SECOND) * policy.get("multiplier", 2.0) ** (failures - 1)
-        return int(min(wait, policy.get("max_backoff", 300 * SECOND)) / 2)
+        return int(min(wait, policy.get("max_backoff", 300 * SECOND)))
 
     def _after_records(self, now: int) -> None:
         """What follows from how many have ended."""
@@ -331,7 +336,7 @@ class Task:
         before = self.generation
         for record in self.records:
             record.begun_before[before.number] = record.begun
-            record.begun = record.lost = record.failures = record.not_before = 0
+            record.begun = record.lost = record.failures = record.not_before = record.not_after = 0
         number = before.number + 1
         self.generations.append(Generation(number, number if everything else before.base, operation, now))
         self.stop_reason, self.error, self.start, self.end, self.granted_count = "", None, 0, 0, 0

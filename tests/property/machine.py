@@ -6,8 +6,7 @@ import itertools
 import pathlib
 import sys
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.duration_pb2 import Duration
@@ -17,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from tests.property import asked, judge, readings
-from tests.property.enabled import ENABLED
 from tests.property.events import SUCCESS, Result
 from tests.property.life import Task
 from tests.property.model import Call, Model
@@ -25,7 +23,6 @@ from tests.property.session import PROJECTS, Session
 from tests.property.workers import ModelWorker
 from tests.property.world import HANDLERS, LIFETIME, World
 
-F = TypeVar("F", bound=Callable[..., Any])
 MOST_TASKS = 6
 SMALL = st.integers(0, 7)
 NOBODY = 7
@@ -34,11 +31,6 @@ YES = st.booleans()
 RESULT = st.sampled_from(asked.RESULTS)
 CONFIG = st.sampled_from(asked.CONFIGS)
 RARELY = st.sampled_from((False, False, False, True))
-
-
-def on(name: str, **strategies: Any) -> Callable[[F], F]:
-    """A rule, if it is played."""
-    return lambda function: rule(**strategies)(function) if name in ENABLED else function  # type: ignore[return-value]
 
 
 def has_tasks(machine: Machine) -> bool:
@@ -51,7 +43,7 @@ class Machine(RuleBasedStateMachine):
 
     folder: pathlib.Path
     template: pathlib.Path
-    counts: Counter[str] = Counter()
+    counts: ClassVar[Counter[str]] = Counter()
     _sequences = itertools.count()
 
     def __init__(self) -> None:
@@ -60,7 +52,9 @@ class Machine(RuleBasedStateMachine):
         self.requests = itertools.count(1)
         self.session: Session
 
-    @initialize(slots=st.integers(1, 3), tasks=st.lists(st.tuples(CONFIG, st.integers(1, 4), YES), min_size=1, max_size=3))
+    @initialize(
+        slots=st.integers(1, 3), tasks=st.lists(st.tuples(CONFIG, st.integers(1, 4), YES), min_size=1, max_size=3)
+    )
     def begin(self, slots: int, tasks: list[tuple[dict[str, Any], int, bool]]) -> None:
         folder = self.folder / f"sequence-{next(self._sequences)}"
         self.world = World(folder, self.template, slots=slots)
@@ -128,8 +122,7 @@ class Machine(RuleBasedStateMachine):
         self.session.sync()
 
     @precondition(lambda self: len(self.model.tasks) < MOST_TASKS)
-    @on(
-        "create",
+    @rule(
         project=st.sampled_from((*PROJECTS[:1] * 3, PROJECTS[1])),
         task_id=st.sampled_from(asked.IDS),
         config=CONFIG,
@@ -163,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         self.session.check_answer(operation, task)
 
     @precondition(has_tasks)
-    @on("append", who=SMALL, records=st.integers(0, 3), gap=st.integers(-1, 1), ids=YES)
+    @rule(who=SMALL, records=st.integers(0, 3), gap=st.integers(-1, 1), ids=YES)
     def append(self, who: int, records: int, gap: int, ids: bool) -> None:
         task = self.task(who)
         first = max(len(task.records) + gap, 0) if task is not None else 0
@@ -172,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         self.session.append(self.name(who), first, given)
 
     @precondition(has_tasks)
-    @on("start", who=SMALL, etag=ETAG, request=YES)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def start(self, who: int, etag: int, request: bool) -> None:
         self.do("start", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -185,7 +178,7 @@ class Machine(RuleBasedStateMachine):
             self.session.check_answer(operation, task)
 
     @precondition(has_tasks)
-    @on("pause", who=SMALL, etag=ETAG, request=YES)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def pause(self, who: int, etag: int, request: bool) -> None:
         self.do("pause", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -194,7 +187,7 @@ class Machine(RuleBasedStateMachine):
         self.session.change("PauseBatchTask", request, lambda: self.model.pause(call, name, etag))
 
     @precondition(has_tasks)
-    @on("resume", who=SMALL, etag=ETAG, request=YES)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def resume(self, who: int, etag: int, request: bool) -> None:
         self.do("resume", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -203,7 +196,7 @@ class Machine(RuleBasedStateMachine):
         self.session.change("ResumeBatchTask", request, lambda: self.model.resume(call, name, etag))
 
     @precondition(has_tasks)
-    @on("cancel", who=SMALL, etag=ETAG, request=YES)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def cancel(self, who: int, etag: int, request: bool) -> None:
         self.do("cancel", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -212,7 +205,7 @@ class Machine(RuleBasedStateMachine):
         self.session.change("CancelBatchTask", request, lambda: self.model.cancel(call, name, etag))
 
     @precondition(has_tasks)
-    @on("reactivate", who=SMALL, everything=YES, etag=ETAG, request=YES)
+    @rule(who=SMALL, everything=YES, etag=ETAG, request=YES)
     def reactivate(self, who: int, everything: bool, etag: int, request: bool) -> None:
         self.do("reactivate", self.name(who), asked.etag(self.task(who), etag), everything, request=request)
 
@@ -234,7 +227,7 @@ class Machine(RuleBasedStateMachine):
         self.session.check_answer(operation, task)
 
     @precondition(has_tasks)
-    @on("update", who=SMALL, what=st.sampled_from(asked.UPDATES), etag=ETAG, request=YES)
+    @rule(who=SMALL, what=st.sampled_from(asked.UPDATES), etag=ETAG, request=YES)
     def update(self, who: int, what: tuple[dict[str, Any], list[str] | None], etag: int, request: bool) -> None:
         self.do("update", self.name(who), asked.etag(self.task(who), etag), *what, request=request)
 
@@ -243,10 +236,9 @@ class Machine(RuleBasedStateMachine):
         self.session.change("UpdateBatchTask", request, lambda: self.model.update(call, name, etag, given, mask))
 
     @precondition(has_tasks)
-    @on("delete", who=SMALL, etag=ETAG, request=YES, force=YES, missing=YES)
+    @rule(who=SMALL, etag=ETAG, request=YES, force=YES, missing=YES)
     def delete(self, who: int, etag: int, request: bool, force: bool, missing: bool) -> None:
-        forced = force and "force" in ENABLED
-        self.do("delete", self.name(who), asked.etag(self.task(who), etag), forced, missing, request=request)
+        self.do("delete", self.name(who), asked.etag(self.task(who), etag), force, missing, request=request)
 
     def _delete(self, call: Call, name: str, etag: str, force: bool, allow_missing: bool) -> None:
         request = service.DeleteBatchTaskRequest(
@@ -256,7 +248,7 @@ class Machine(RuleBasedStateMachine):
         self.session.ask("DeleteBatchTask", request, Empty, act)
 
     @precondition(has_tasks)
-    @on("cancel_operation", who=SMALL, which=SMALL)
+    @rule(who=SMALL, which=SMALL)
     def cancel_operation(self, who: int, which: int) -> None:
         self.do("cancel_operation", self.operation(who, which))
 
@@ -265,7 +257,7 @@ class Machine(RuleBasedStateMachine):
         self.session.ask("CancelOperation", request, Empty, lambda: self.model.cancel_operation(name))
 
     @precondition(has_tasks)
-    @on("delete_operation", who=SMALL, which=SMALL)
+    @rule(who=SMALL, which=SMALL)
     def delete_operation(self, who: int, which: int) -> None:
         self.do("delete_operation", self.operation(who, which))
 
@@ -274,14 +266,14 @@ class Machine(RuleBasedStateMachine):
         self.session.ask("DeleteOperation", request, Empty, lambda: self.model.delete_operation(name))
 
     @precondition(lambda self: self.calls)
-    @on("repeat", which=SMALL)
+    @rule(which=SMALL)
     def repeat(self, which: int) -> None:
         """A call is made once more, the newest first; its request_id says so, unless it was refused before."""
         self.counts["repeat"] += 1
         self.redo(*self.calls[-1 - which % len(self.calls)])
 
     @precondition(lambda self: self.calls)
-    @on("reuse", which=SMALL, who=SMALL)
+    @rule(which=SMALL, who=SMALL)
     def reuse(self, which: int, who: int) -> None:
         """Another call comes with a request_id that was used."""
         self.counts["reuse"] += 1
@@ -291,7 +283,7 @@ class Machine(RuleBasedStateMachine):
     # -- calls that read ------------------------------------------------------------------------------------------
 
     @precondition(has_tasks)
-    @on("wait", who=SMALL, which=SMALL)
+    @rule(who=SMALL, which=SMALL)
     def wait(self, who: int, which: int) -> None:
         self.counts["wait"] += 1
         name = self.operation(who, which)
@@ -302,25 +294,35 @@ class Machine(RuleBasedStateMachine):
             judge.same("wait", answer, lro.Operation.FromString(now))
 
     @precondition(has_tasks)
-    @on("records", who=SMALL, generation=st.integers(-1, 3), completion=YES, size=st.integers(1, 4))
+    @rule(who=SMALL)
+    def wait_long(self, who: int) -> None:
+        """Somebody begins to wait for a task that has not ended."""
+        task = self.task(who)
+        if task is not None and not task.deleted and not task.is_final:
+            self.counts["wait_long"] += 1
+            self.session.waiters.add(task.generation.operation)
+            self.session.sync()
+
+    @precondition(has_tasks)
+    @rule(who=SMALL, generation=st.integers(-1, 3), completion=YES, size=st.integers(1, 4))
     def records(self, who: int, generation: int, completion: bool, size: int) -> None:
         self.counts["records"] += 1
         readings.records(self.world, self.model, self.name(who), generation, completion=completion, size=size)
 
     @precondition(has_tasks)
-    @on("attempts", who=SMALL, index=st.integers(0, 4), generation=st.integers(0, 2), size=st.integers(1, 4))
+    @rule(who=SMALL, index=st.integers(0, 4), generation=st.integers(0, 2), size=st.integers(1, 4))
     def record(self, who: int, index: int, generation: int, size: int) -> None:
         self.counts["record"] += 1
         readings.record(self.world, self.model, self.name(who), index, generation, size)
 
-    @on("lists", project=st.sampled_from(PROJECTS), size=st.integers(1, 4))
+    @rule(project=st.sampled_from(PROJECTS), size=st.integers(1, 4))
     def lists(self, project: str, size: int) -> None:
         self.counts["lists"] += 1
         readings.lists(self.world, self.model, project, size)
 
     # -- the world ------------------------------------------------------------------------------------------------
 
-    @on("work", who=SMALL, result=RESULT, keep=YES, over=RARELY)
+    @rule(who=SMALL, result=RESULT, keep=YES, over=RARELY)
     def work(self, who: int, result: Result, keep: bool, over: bool) -> None:
         self.counts["work"] += 1
         self._work(who, result, keep=keep, over=over)
@@ -332,20 +334,20 @@ class Machine(RuleBasedStateMachine):
             self.world.work(worker, result, keep=keep, over=over)
             self.session.sync()
 
-    @on("work", who=SMALL, results=st.lists(RESULT, min_size=1, max_size=4))
+    @rule(who=SMALL, results=st.lists(RESULT, min_size=1, max_size=4))
     def work_on(self, who: int, results: list[Result]) -> None:
         """One worker ends some records."""
         self.counts["work_on"] += 1
         for result in results:
             self._work(who, result)
 
-    @on("work", steps=st.integers(1, 4))
+    @rule(steps=st.integers(1, 4))
     def drive(self, steps: int) -> None:
         """All goes well for a while."""
         self.counts["drive"] += 1
         self._drive(steps, SUCCESS)
 
-    @on("work", steps=st.integers(1, 4), result=RESULT)
+    @rule(steps=st.integers(1, 4), result=RESULT)
     def drive_badly(self, steps: int, result: Result) -> None:
         """Every record ends so for a while."""
         self.counts["drive_badly"] += 1
@@ -356,7 +358,7 @@ class Machine(RuleBasedStateMachine):
             for who in range(len(self.world.workers)):
                 self._work(who, result)
 
-    @on("crash", who=SMALL, reap=YES)
+    @rule(who=SMALL, reap=YES)
     def crash(self, who: int, reap: bool) -> None:
         self.counts["crash"] += 1
         if worker := self.worker(who):
@@ -366,29 +368,31 @@ class Machine(RuleBasedStateMachine):
         self.session.sync()
 
     @precondition(lambda self: any(worker.killed or worker.dead for worker in self.world.workers))
-    @on("reap", who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=RARELY)
+    @rule(who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=RARELY)
     def reap(self, who: int, result: Result | None, unreaped: bool) -> None:
         self.counts["reap"] += 1
         ending = [worker for worker in self.world.workers if worker.killed or worker.dead]
         self.world.reap(ending[who % len(ending)], result, unreaped=unreaped and len(self.world.workers) > 1)
         self.session.sync()
 
-    @on("launcher", broken=RARELY)
+    @rule(broken=RARELY)
     def launcher(self, broken: bool) -> None:
         self.counts["launcher"] += 1
         self.world.break_launcher(OSError("the model says so") if broken else None)
 
-    @on("advance", seconds=st.sampled_from(asked.JUMPS))
+    @rule(seconds=st.sampled_from(asked.JUMPS))
     def advance(self, seconds: float) -> None:
         self.counts["advance"] += 1
         self.session.tick(seconds)
 
-    @on("restart", how=st.sampled_from(("patient", "at once", "killed")))
+    @rule(how=st.sampled_from(("patient", "at once", "killed")))
     def restart(self, how: str) -> None:
         """The server ends, and another one begins."""
         self.counts["restart"] += 1
         if how == "killed":
             self.world.kill()
+            self.session.waiters.killed()
         else:
             self.world.stop(patient=how == "patient")
+            self.session.waiters.drained()
         self.session.next_server()

@@ -344,6 +344,16 @@ class Model:
         for task in self.tasks.values():
             task.server_ended(self.now)
 
+    def waiting(self) -> set[Task]:
+        """The tasks of which a record could begin at this moment, and is in nobody's hands."""
+        return {
+            task
+            for task in self.tasks.values()
+            if task.state in ("QUEUED", "RUNNING")
+            and task.config.get("parallel_count") is None
+            and task.has_startable(self.now)
+        }
+
     # -- time -----------------------------------------------------------------------------------------------------
 
     def gone(self, task: Task) -> None:

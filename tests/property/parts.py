@@ -44,6 +44,7 @@ class Record:
     lost: int = 0
     failures: int = 0
     not_before: int = 0
+    not_after: int = 0
     lease: Lease | None = None
     running: bool = False
     outcomes: list[Outcome] = field(default_factory=list)

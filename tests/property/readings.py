@@ -17,7 +17,7 @@ from tests.property.world import NODE, Refused, World
 
 
 def records(world: World, model: Model, name: str, generation: int, *, completion: bool, size: int) -> None:
-    """ListRecords page by page, and StreamRecords: the current generation (0), one that is over, or all of them (−1)."""
+    """ListRecords page by page, and StreamRecords: of the current generation (0), one that is over, or all (−1)."""
     order = RecordInfo.COMPLETION if completion else RecordInfo.INDEX
     request = service.ListRecordsRequest(parent=name, page_size=size, order=order, generation=generation)
     refusal, expected = None, list[tuple[Record, Generation]]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,9 +12,11 @@ from google.protobuf.message import Message
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from tests.property import asked, judge, readings
+from tests.property.events import Granted
 from tests.property.life import Task
 from tests.property.model import Model, Refusal
 from tests.property.parts import Generation, Violation
+from tests.property.waiters import Waiters
 from tests.property.world import Refused, World
 
 M = TypeVar("M", bound=Message)
@@ -31,6 +34,8 @@ class Session:
         self.model = model
         self._shown: dict[Task, bytes] = {}  # the info that was compared last
         self._touched: set[Task] = set()
+        self._waiting: set[Task] = set()
+        self.waiters = Waiters(world, model)
         self._operations: set[str] = set()
         self._snapshots: dict[str, bytes] = {}  # by operation that is done
         self._records: dict[tuple[Task, int], list[bytes]] = {}  # of generations that ended
@@ -137,9 +142,25 @@ class Session:
         self._observe()
 
     def _hear(self) -> None:
-        for event in self.world.events():
+        events = self.world.events()
+        for event in events:
             self._touched.add(self.model.happened(event))
         self.model.rest()
+        self._check_turns([self.model.leases[each.lease] for each in events if isinstance(each, Granted)])
+
+    def _check_turns(self, granted: Sequence[Task]) -> None:
+        """Nothing went to a task of a lower priority while one of a higher waited, before and still."""
+        waiting = self.model.waiting()
+        for task, other in itertools.product(granted, waiting & self._waiting):
+            if task.config["handler"] == other.config["handler"] and priority(task) < priority(other):
+                raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")
+        self._waiting = waiting
+
+    def _check_idle(self) -> None:
+        """No worker stands idle while there is something for it to do, and for none of another handler."""
+        handlers = {task.config["handler"] for task in self._waiting}
+        if len(handlers) == 1 and any(worker.handler in handlers and worker.is_idle for worker in self.world.workers):
+            raise Violation(f"a worker is idle, and {[task.name for task in self._waiting]} wait")
 
     def _observe(self) -> None:
         """Which of the tasks whose time has come has the server noticed?"""
@@ -176,6 +197,8 @@ class Session:
             for record in task.records if everything else ():
                 readings.record(self.world, self.model, task.name, record.index, 0, 2)
         self._touched.clear()
+        self._check_idle()
+        self.waiters.check()
 
     def _check_project(self, project: str) -> None:
         request = service.ListBatchTasksRequest(parent=f"projects/{project}", page_size=1000)
@@ -252,3 +275,8 @@ class Session:
 
     def _rests(self, task: Task) -> bool:
         return task.is_final or task.state in ("DRAFT", "PAUSED")
+
+
+def priority(task: Task) -> int:
+    """Higher first."""
+    return task.config.get("priority", 0)

@@ -10,6 +10,7 @@ A server that is killed leaves its directory as it is in that moment: the next o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pathlib
 import shutil
@@ -55,6 +56,22 @@ class Refused(Exception):
     def __init__(self, status: Status) -> None:
         super().__init__(status)
         self.status = status
+
+
+class Pending:
+    """A call that is not answered yet, as far as is known."""
+
+    def __init__(self, task: asyncio.Task[bytes]) -> None:
+        self._task = task
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is."""
+        return self._task.done()
+
+    def answer(self) -> bytes:
+        """The answer, which is there. Raises Refused."""
+        return self._task.result()
 
 
 class _Context:
@@ -208,6 +225,13 @@ class World:
     def read(self, method: str, request: Message) -> bytes:
         """Call a unary method that changes nothing."""
         return self._life.loop.do(self._life.methods[method].unary_unary(request.SerializeToString(), _Context()))
+
+    def begin(self, method: str, request: Message) -> Pending:
+        """Call a unary method that may take its time."""
+        handler = self._life.methods[method].unary_unary
+        task = self._life.loop.create_task(handler(request.SerializeToString(), _Context()))
+        self.settle()
+        return Pending(task)
 
     def stream(self, method: str, request: Message, kind: type[M]) -> list[M]:
         """All messages of a stream."""
