@@ -5,24 +5,34 @@ Dispatcher, executor and slots are real; the store commits, the workers run, cra
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
+from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import Reason, ResourceExhausted, Unavailable
+from batchyard_server.model.errors import BatchyardError, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
 from tests.support.dispatch import FakeWorker
+from tests.support.memory_store import Held
 from tests.unit.dispatch.stage import MAX_WORKER_LOST, Stage, reason
+
+
+class Fault(Exception):
+    """A fault of the store."""
+
 
 HANDLERS = ("first", "second", "third")
 ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: Unavailable(Reason.STORE_UNAVAILABLE, "a test says so"),
     lambda: ResourceExhausted(Reason.DISK_FULL, "a test says so", subject="disk"),
-    lambda: ValueError("a test says so"),
+    lambda: Fault("a test says so"),
 )
 
 
@@ -34,14 +44,20 @@ class Play:
         self.stage = Stage(slots=self.random.randint(1, 4), handlers=HANDLERS, automatic=False)
         self.store = self.stage.store
         self.store.on_final = self.on_final
+        self.store.on_generation = self.on_generation
         self.stage.launcher.on_start = self.on_start
         self.crash_share = self.random.choice((0.0, 0.04))
         self.poison: set[tuple[str, int]] = set()  # records that crash their worker each time
-        self.cancelled: set[int] = set()
-        self.begun: Counter[tuple[str, int]] = Counter()
+        self.cancelled: set[int] = set()  # in the present generation
+        self.stopped: set[int] = set()  # in any one
+        self.configured: set[int] = set()
+        self.deleted: set[str] = set()
+        self.begun: Counter[tuple[str, int]] = Counter()  # of the present generation, as the next two
         self.crashed: Counter[tuple[str, int]] = Counter()
         self.timed_out: set[tuple[str, int]] = set()
-        self.forgot = False  # a server that was killed does not know everything that had begun
+        self.calls: set[asyncio.Task[None]] = set()
+        self.forgot = False  # not everything that had begun is known: a server was killed, or the next
+        self.hung_up = False  # a pause may have come that nothing was held for: what ran without a lease ended in vain
 
     @property
     def workers(self) -> list[FakeWorker]:
@@ -54,11 +70,20 @@ class Play:
         worker.acked = self.on_acked
 
     def on_begun(self, worker: FakeWorker, name: str, index: int, attempt: int) -> None:
+        if name in self.deleted:
+            return  # the worker has not heard of it yet
         held = self.store.by_name(name)
         assert held.task.handler == worker.handler
+        assert worker.current is not None
+        if worker.current.generation != held.task.generation:
+            assert held.task.state is not TaskState.RUNNING
+            return
         assert index not in held.outcomes
-        others = [each for each in self.workers if each is not worker and not each.dead]
-        assert (name, index) not in [(w.current.batch_task, w.running) for w in others if w.current is not None]
+        others = [each for each in self.workers if each is not worker and each.running is not None and not each.dead]
+        beside = [each.running for each in others if each.current is not None and each.current.batch_task == name]
+        assert index not in beside
+        if held.task.key not in self.configured:
+            assert len(beside) < (held.task.settings.parallel_count or 5)
         self.begun[name, index] += 1
         if held.task.key not in self.cancelled:
             self.check_attempt(name, index, attempt)
@@ -68,16 +93,30 @@ class Play:
 
     def on_acked(self, flushes: list[tuple[str, rg.Ranges]]) -> None:
         for name, ranges in flushes:
+            if name in self.deleted:
+                continue
             held = self.store.by_name(name)
-            if held.task.key not in self.cancelled:
+            if held.task.key not in self.stopped and not self.hung_up:
                 assert all(index in held.outcomes for start, end in ranges for index in range(start, end))
 
-    def on_final(self, task: Task) -> None:
-        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live."""
-        if task.state is TaskState.CANCELLED and task.subtasks:
+    def on_final(self, before: Task, task: Task) -> None:
+        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live.
+
+        Nor of a PAUSED one, if a caller went away while it was paused.
+        """
+        unknown = before.state is TaskState.QUEUED or (before.state is TaskState.PAUSED and self.hung_up)
+        if task.state is TaskState.CANCELLED and not unknown:
             for worker in self.workers:
                 assert worker.current is None or worker.current.batch_task != str(task.name)
                 assert all(run.batch_task != str(task.name) for run in worker.runs)
+
+    def on_generation(self, task: Task) -> None:
+        """Everything is counted anew."""
+        self.cancelled.discard(task.key)
+        for index in range(task.total):
+            for counted in (self.begun, self.crashed):
+                del counted[str(task.name), index]
+            self.timed_out.discard((str(task.name), index))
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
@@ -85,18 +124,76 @@ class Play:
         held = self.stage.create(
             self.random.choice((1, 1, 3, 10, 100)),
             handler=self.random.choice(HANDLERS),
-            record_timeout_us=self.random.choice((0, 1_000_000)),
             size=self.random.choice((0, 3000)),
+            **self.settings(),
         )
         if self.random.random() < 0.2:
             self.poison.add((str(held.task.name), self.random.randrange(held.task.total)))
 
+    def settings(self) -> dict[str, int]:
+        return {
+            "record_timeout_us": self.random.choice((0, 1_000_000)),
+            "priority": self.random.choice((0, 0, 0, 7, -3)),
+            "parallel_count": self.random.choice((0, 0, 0, 1, 2)),
+        }
+
+    def some(self, *, final: bool) -> Held | None:
+        """Some task that is, or is not, final."""
+        found = [held for held in self.store.held.values() if held.task.state.is_final is final]
+        return self.random.choice(found) if found else None
+
     def cancel(self) -> None:
-        live = [held.task.key for held in self.store.held.values() if not held.task.state.is_final]
-        if live:
-            key = self.random.choice(live)
-            self.cancelled.add(key)
-            self.store.cancel(key)
+        held = self.some(final=False)
+        if held is not None:
+            self.cancelled.add(held.task.key)
+            self.stopped.add(held.task.key)
+            self.store.cancel(held.task.key)
+
+    def delete(self) -> None:
+        held = self.some(final=self.random.random() < 0.5)
+        if held is not None:
+            self.deleted.add(str(held.task.name))
+            self.store.delete(held.task.key)
+
+    def pause(self) -> None:
+        held = self.some(final=False)
+        if held is not None:
+            self.call(lambda: self.stage.pause(held))
+
+    def resume(self) -> None:
+        held = self.some(final=False)
+        if held is not None:
+            self.call(lambda: self.stage.resume(held))
+
+    def configure(self) -> None:
+        held = self.some(final=False)
+        if held is not None:
+            self.configured.add(held.task.key)
+            settings = self.settings()
+            self.call(lambda: self.stage.configure(held, **settings))
+
+    def reactivate(self) -> None:
+        held = self.some(final=True)
+        if held is not None:
+            everything = self.random.random() < 0.5
+            self.call(lambda: self.stage.reactivate(held, everything=everything))
+
+    def call(self, verb: Callable[[], Awaitable[None]]) -> None:
+        """A caller, who may be refused or find the store failing, or go away."""
+        call = asyncio.ensure_future(self.refusable(verb))
+        self.calls.add(call)
+        call.add_done_callback(self.calls.discard)
+
+    async def refusable(self, verb: Callable[[], Awaitable[None]]) -> None:
+        with contextlib.suppress(BatchyardError, StaleLease, Fault):
+            await verb()
+
+    def hang_up(self) -> None:
+        """Callers go away; what they asked for may come all the same."""
+        self.hung_up = self.hung_up or bool(self.calls)
+        self.forgot = self.forgot or self.hung_up
+        for call in list(self.calls):
+            call.cancel()
 
     def take_back(self) -> None:
         """What has not begun of some subtask is asked back, as when its record is slow or the server drains."""
@@ -124,11 +221,18 @@ class Play:
         before = [worker for worker in self.workers if not worker.killed]
         self.stage.tick(seconds)
         for worker in before:
-            if worker.killed and worker.current is not None and worker.running is not None:
-                task = self.store.by_name(worker.current.batch_task).task
+            task = self.task_at(worker)
+            if worker.killed and task is not None and worker.running is not None:
                 ran_us = (self.stage.clock.monotonic_ns() - worker.progress().start_ns) / 1000
                 if 0 < task.settings.record_timeout_us < ran_us:
                     self.timed_out.add((str(task.name), worker.running))
+
+    def task_at(self, worker: FakeWorker) -> Task | None:
+        """The task of a worker's subtask, if it is there, in that generation."""
+        if worker.current is None or worker.current.batch_task in self.deleted:
+            return None
+        task = self.store.by_name(worker.current.batch_task).task
+        return task if task.generation == worker.current.generation else None
 
     def work(self) -> None:
         """Something happens at one worker."""
@@ -171,12 +275,14 @@ class Play:
         return True
 
     def crash(self, worker: FakeWorker) -> None:
-        if worker.blamed is not None and not worker.killed:
+        if worker.blamed is not None and not worker.killed and self.task_at(worker) is not None:
             self.crashed[worker.blamed] += 1
         worker.crash()
 
     async def restart(self) -> None:
         """The server ends, in order or not, and another one goes on."""
+        self.hang_up()
+        await self.stage.turn()
         if self.random.random() < 0.5:
             self.store.fail = lambda _: None
             await self.stage.stop()
@@ -187,9 +293,13 @@ class Play:
         self.stage.assemble()
 
     async def play(self, actions: int) -> None:
+        seldom = self.random.random()
         choices = [self.create] * 2 + [self.cancel, self.fail] + [self.commit] * 6
         choices += [self.advance] * self.random.choice((0, 2, 2))  # 0: records are short, subtasks are large
         choices += [self.work] * 20 + [self.store.read] * 2 + [self.take_back] * self.random.choice((0, 2, 8))
+        if self.random.random() < 0.7:
+            choices += [self.pause, self.resume, self.resume] * self.random.choice((1, 3)) + [self.configure]
+            choices += [self.reactivate, self.delete][: self.random.randint(0, 2)] + [self.hang_up] * (seldom > 0.8)
         self.store.slow_reads = self.random.random() < 0.5
         self.create()
         for _ in range(actions):
@@ -206,7 +316,8 @@ class Play:
         self.store.slow_reads = False
         self.store.read()
         for _ in range(3000):
-            if all(held.task.state.is_final for held in self.store.held.values()):
+            self.resume_all()
+            if not self.calls and all(held.task.state.is_final for held in self.store.held.values()):
                 break
             for worker in self.workers:
                 if worker.dead or worker.killed:
@@ -223,6 +334,12 @@ class Play:
         else:
             raise AssertionError("it does not come to an end")
 
+    def resume_all(self) -> None:
+        if not self.calls:
+            for held in self.store.held.values():
+                if held.task.state in (TaskState.PAUSING, TaskState.PAUSED):
+                    self.call(partial(self.stage.resume, held))
+
     def check(self) -> None:
         for held in self.store.held.values():
             name = str(held.task.name)
@@ -232,6 +349,9 @@ class Play:
             assert sorted(held.outcomes) == list(range(held.task.total))
             assert held.task.ended == held.task.total
             for index, record in held.outcomes.items():
+                if record.generation < held.task.generation:
+                    assert record.state == RecordInfo.SUCCEEDED
+                    continue
                 self.check_attempt(name, index, record.attempt)
                 if reason(record) == Reason.WORKER_LOST:
                     assert self.crashed[name, index] > MAX_WORKER_LOST
@@ -261,3 +381,10 @@ async def test_every_record_ends_exactly_once(seed: int) -> None:
 async def test_trims_are_played() -> None:
     logs = [(await play(seed)).store.log for seed in range(110, 123)]
     assert sum(log.count("shrink: ok") for log in logs) > 10
+
+
+async def test_pauses_and_generations_are_played() -> None:
+    games = [await play(seed) for seed in range(130, 142)]
+    assert sum(game.store.log.count("update: ok") for game in games) > 100
+    assert sum(held.task.generation > 1 for game in games for held in game.store.held.values()) > 5
+    assert sum(len(game.deleted) for game in games) > 5
