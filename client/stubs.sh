@@ -69,9 +69,9 @@ build_typescript() {
   npm install --ignore-scripts --no-audit --no-fund --loglevel=error
   cd ../..
   # No published package holds these for protobuf-es.
-  local google=(google/longrunning/operations google/rpc/error_details google/rpc/status google/api/annotations
-    google/api/client google/api/field_behavior google/api/field_info google/api/http google/api/launch_stage
-    google/api/resource)
+  local google=(google/longrunning/operations google/rpc/code google/rpc/error_details google/rpc/status
+    google/api/annotations google/api/client google/api/field_behavior google/api/field_info google/api/http
+    google/api/launch_stage google/api/resource)
   protoc --plugin=client/typescript/node_modules/.bin/protoc-gen-es --es_out=client/typescript/src/gen \
     --es_opt=target=ts,import_extension=js "${google[@]/%/.proto}"
   npm --prefix client/typescript run --silent build

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows which store and which executor there are.
 
-store ─▶ recover ─▶ dispatch + executor ─▶ rpc          SIGTERM: rpc drains ─▶ dispatch drains ─▶ rpc ─▶ store close
+store ─▶ what is over ─▶ recover ─▶ dispatch + executor ─▶ rpc
+SIGTERM: rpc drains ─▶ dispatch drains ─▶ rpc ─▶ store close
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
@@ -19,6 +21,7 @@ from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.settings import Address, Config
 from batchyard_server.dispatch.dispatcher import Dispatcher
 from batchyard_server.dispatch.loops import Chores
+from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.launch import Launcher, choose_isolation, sweep, tidy
@@ -47,8 +50,11 @@ class CannotStart(Exception):
 class App:
     """One server, from `start` to `stop`. Used by `run` and, without a process of their own, by tests."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, randomness: Randomness | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, randomness: Randomness | None = None, node: str = ""
+    ) -> None:
         self._config = config
+        self._node = node or socket.gethostname()
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandomness()
         self._failpoints = Failpoints(config.failpoints)
@@ -56,6 +62,7 @@ class App:
         self._rpc: RpcServer
         self._dispatcher: Dispatcher
         self._chores: Chores
+        self._timekeeper: Timekeeper
         self._watching: asyncio.TimerHandle | None = None
         self.address: Address
         self.isolation = Isolation.SUBREAPER
@@ -71,6 +78,7 @@ class App:
             raise CannotStart(str(error)) from error
         try:
             dispatcher, handlers = self._make_dispatcher()
+            await self._timekeeper.look()  # what is over by now does not begin again
             recovered = await self._recover()
             self._rpc = RpcServer(
                 Deps(
@@ -86,6 +94,7 @@ class App:
             self.address = Address(host=config.listen.host, port=self._listen())
             dispatcher.start(recovered)
             self._chores.start()
+            self._timekeeper.start()
             await self._rpc.start()
         except BaseException:
             await self._store.close()
@@ -117,11 +126,16 @@ class App:
             self._store,
             executor,
             slots=config.workers,
+            node=self._node,
             max_worker_lost=config.max_worker_lost,
+            clock=self._clock,
+            randomness=self._randomness,
             failpoints=self._failpoints,
         )
         executor.attach(self._dispatcher)
         self._chores = Chores(self._store)
+        lifetime_us = round(config.max_task_lifetime_seconds * 1e6)
+        self._timekeeper = Timekeeper(self._store, self._clock, lifetime_us=lifetime_us)
         return self._dispatcher, handlers
 
     def _listen(self) -> int:
@@ -144,6 +158,7 @@ class App:
             self._watching.cancel()
         self._rpc.drain()
         await self._dispatcher.drain(self._config.drain_timeout_seconds)
+        await self._timekeeper.stop()
         await self._chores.stop()
         await self._dispatcher.stop()
         tidy(self._store.server_id)

@@ -71,6 +71,7 @@ def make_config(
         workers=_whole("--workers", arguments.workers, least=1, most=1024),
         drain_timeout_seconds=parse_duration(arguments.drain_timeout),
         max_worker_lost=_whole("--max-worker-lost", arguments.max_worker_lost, least=0, most=1_000_000),
+        max_task_lifetime_seconds=_lifetime(arguments.max_task_lifetime),
         isolation=_isolation(arguments.isolation),
         module_path=module_path,
         failpoints=failpoints,
@@ -96,6 +97,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--workers", "N", str(os.cpu_count() or 1), "worker processes")
     option("--drain-timeout", "DURATION", "30s", "what running records get at SIGTERM before they are killed")
     option("--max-worker-lost", "N", "2", "how often a worker may die under a record before the record fails")
+    option("--max-task-lifetime", "DURATION", "180d", "what a task may take from its creation to its end")
     option("--isolation", "LEVEL", "auto", f"how processes are found and killed: auto, {', '.join(_LEVELS)}")
     serve.add_argument(
         "--insecure",
@@ -110,6 +112,13 @@ def _flag(given: bool, environment: Mapping[str, str], variable: str) -> bool:
     if value not in {"", "0", "1", "false", "true", "no", "yes"}:
         raise ConfigError(f"{variable}: {value!r} is not 1 or 0")
     return given or value in {"1", "true", "yes"}
+
+
+def _lifetime(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ConfigError(f"--max-task-lifetime: {text!r} leaves a task no time")
+    return seconds
 
 
 def _isolation(text: str) -> str:

@@ -38,6 +38,7 @@ ROWS = (
     "pages",
     "record_pages",
     "restart",
+    "reactivate",
     "idle",
     "memory",
 )

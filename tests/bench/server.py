@@ -25,6 +25,11 @@ kind = "python"
 callable = "noop:noop"
 path = ["{path}"]
 
+[handlers.bench_once]
+kind = "python"
+callable = "noop:once"
+path = ["{path}"]
+
 [handlers.bench_nap]
 kind = "python"
 callable = "noop:nap"

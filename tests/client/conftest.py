@@ -1,4 +1,4 @@
-"""Fixtures: a scripted server, and both clients of it."""
+"""Fixtures: a scripted server, both clients of it, and the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchyard import AsyncClient, Client
+from batchyard import AsyncClient, Client, cli
 from tests.client.blocking import Blocking, Loop
 from tests.client.fake_server import FakeServer
 
@@ -43,3 +43,16 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
 @pytest.fixture
 def client(connect: Callable[[str], Any], server: FakeServer) -> Any:
     return connect(server.target)
+
+
+@pytest.fixture
+def run(server: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The command line over the scripted server: a function (arguments) → (exit code, stdout, stderr)."""
+    monkeypatch.setenv("BATCHYARD_TARGET", server.target)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = cli.main(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command

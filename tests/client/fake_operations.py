@@ -55,11 +55,16 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
     def _operation(self, task: Any) -> operations_pb2.Operation:
         info = self._counted(task)
         operation = operations_pb2.Operation(name=info.operation, done=info.state in FINAL)
-        operation.metadata.Pack(
-            task_pb.BatchTaskMetadata(
-                batch_task=info.name, generation=info.generation, state=info.state, counts=info.counts
-            )
+        metadata = task_pb.BatchTaskMetadata(
+            batch_task=info.name,
+            generation=info.generation,
+            state=info.state,
+            stop_reason=info.stop_reason,
+            counts=info.counts,
         )
+        if info.HasField("end_time"):
+            metadata.end_time.CopyFrom(info.end_time)
+        operation.metadata.Pack(metadata)
         if info.state == State.SUCCEEDED:
             operation.response.Pack(info)
         elif operation.done:
@@ -77,12 +82,17 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
     def GetOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("GetOperation", context)
         with self.lock:
-            return self._operation(self._by_operation(request.name, context))
+            return self._answer(self._by_operation(request.name, context), request.name)
+
+    def _answer(self, task: Any, name: str) -> operations_pb2.Operation:
+        """Return an operation by its name: that of the current generation, or the snapshot of an earlier one."""
+        snapshot: operations_pb2.Operation | None = task.snapshots.get(name)
+        return self._operation(task) if snapshot is None else snapshot
 
     def ListOperations(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("ListOperations", context)
         with self.lock:
-            found = [self._operation(t) for n, t in self.operations.items() if n.startswith(request.name + "/")][::-1]
+            found = [self._answer(t, n) for n, t in self.operations.items() if n.startswith(request.name + "/")][::-1]
         begin = int(request.page_token or 0)
         end = begin + 2
         token = str(end) if end < len(found) else ""
@@ -92,9 +102,10 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
         self._enter("DeleteOperation", context)
         with self.changed:
             task = self._by_operation(request.name, context)
-            if task.info.state not in FINAL:
-                refuse(context, code_pb2.FAILED_PRECONDITION, "not done", "OPERATION_NOT_DONE")
-            task.info.operation = ""
+            if task.snapshots.pop(request.name, None) is None:
+                if task.info.state not in FINAL:
+                    refuse(context, code_pb2.FAILED_PRECONDITION, "not done", "OPERATION_NOT_DONE")
+                task.info.operation = ""
             del self.operations[request.name]
         return empty_pb2.Empty()
 
@@ -102,7 +113,7 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
         self._enter("CancelOperation", context)
         with self.changed:
             task = self._by_operation(request.name, context)
-            if task.info.state not in FINAL:
+            if task.info.state not in FINAL and request.name not in task.snapshots:
                 for record in task.records:
                     if record.state == record_pb2.RecordInfo.PENDING:
                         record.state = record_pb2.RecordInfo.CANCELLED
@@ -116,20 +127,26 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
             task = self._by_operation(request.name, context)
             if self.early_waits > 0:  # as while draining
                 self.early_waits -= 1
-                return self._operation(task)
+                return self._answer(task, request.name)
             self.waiting += 1
             context.add_callback(self._wake)
             self.changed.notify_all()
             try:
                 self.changed.wait_for(
-                    lambda: task.info.state in FINAL or task.deleted or self.stopping or not context.is_active(), asked
+                    lambda: (
+                        self._answer(task, request.name).done
+                        or task.deleted
+                        or self.stopping
+                        or not context.is_active()
+                    ),
+                    asked,
                 )
             finally:
                 self.waiting -= 1
                 self.changed.notify_all()
             if self.stopping:
                 refuse(context, code_pb2.UNAVAILABLE, "going down")
-            return self._operation(self._by_operation(request.name, context))
+            return self._answer(self._by_operation(request.name, context), request.name)
 
     def _wake(self) -> None:
         with self.changed:

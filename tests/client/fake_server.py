@@ -9,33 +9,20 @@ import threading
 import uuid
 from collections import defaultdict, deque
 from concurrent import futures
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from google.longrunning import operations_pb2_grpc
-from google.protobuf import empty_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
+from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
 
 
-@dataclass
-class FakeTask:
-    """One task: its description, its records, and what its request ids answered."""
-
-    info: task_pb.BatchTaskInfo
-    inputs: list[record_pb2.RecordInput] = field(default_factory=list)
-    records: list[record_pb2.RecordInfo] = field(default_factory=list)
-    completed: list[int] = field(default_factory=list)
-    appending: bool = False
-    deleted: bool = False
-
-
-class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOperations):
+class FakeServer(FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
     """See the module. Also its own servicer for both services.
 
     Attributes:
@@ -53,6 +40,7 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOpera
         self.operations: dict[str, FakeTask] = {}
         self.requests: dict[str, Any] = {}
         self.calls: dict[str, int] = defaultdict(int)
+        self.last: dict[str, Any] = {}
         self.faults: dict[str, deque[tuple[int, str, str]]] = defaultdict(deque)
         self.append_cuts: deque[int] = deque()
         self.stream_cuts: deque[int] = deque()
@@ -115,6 +103,7 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOpera
             record = task.records[index]
             record.state = record_pb2.RecordInfo.FAILED if error else record_pb2.RecordInfo.SUCCEEDED
             record.attempt = 1
+            record.generation = task.info.generation
             if error:
                 record.error.CopyFrom(error)
             elif output is not None:
@@ -155,6 +144,9 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOpera
             refuse(context, code_pb2.NOT_FOUND, f"{name} not found", "RESOURCE_NOT_FOUND", resource)
         assert task is not None
         return task
+
+    def exists(self, name: str) -> bool:
+        return name in self.tasks and not self.tasks[name].deleted
 
     def _counted(self, task: FakeTask) -> task_pb.BatchTaskInfo:
         counts = task_pb.RecordCounts(total=len(task.records))
@@ -204,6 +196,7 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOpera
             task.info.operation = f"{request.parent}/operations/op-{task_id}"
             task.info.state = State.QUEUED if start else State.DRAFT
             task.info.create_time.GetCurrentTime()
+            task.stamp()
             self._add(task, request.records)
             self.tasks[name] = self.operations[task.info.operation] = task
             if request.request_id:
@@ -283,38 +276,23 @@ class FakeServer(batch_task_service_pb2_grpc.BatchTaskServiceServicer, FakeOpera
             part = found[begin : begin + size]
             yield kind(**{name: part, "resume_token": str(begin + len(part))})
 
-    def DeleteBatchTask(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("DeleteBatchTask", context)
-        with self.changed:
-            if request.request_id in self.requests:
-                return empty_pb2.Empty()
-            task = self._task(request.name, context)
-            if task.info.state not in FINAL | {State.DRAFT}:
-                refuse(
-                    context, code_pb2.FAILED_PRECONDITION, "running", "ILLEGAL_STATE", state="RUNNING", verb="delete"
-                )
-            task.deleted = True
-            self.requests[request.request_id] = (b"", task)
-            self.changed.notify_all()
-        return empty_pb2.Empty()
-
     def GetRecord(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("GetRecord", context)
+        self._begin("GetRecord", request, context)
         name, _, index = request.name.rpartition("/records/")
-        return self._task(name, context).records[int(index)]
+        with self.lock:
+            task = self._task(name, context)
+            if request.generation not in {0, task.info.generation, *task.history}:
+                refuse(context, code_pb2.NOT_FOUND, "no such generation", "RESOURCE_NOT_FOUND")
+            return self._generation(task, request.generation, record_pb2.RecordInfo.INDEX, context)[int(index)]
 
     def StreamRecords(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter("StreamRecords", context)
+        self._begin("StreamRecords", request, context)
         with self.lock:
             task = self._task(request.parent, context)
-            order = task.completed if request.order == record_pb2.RecordInfo.COMPLETION else range(len(task.records))
-            found = []
-            for index in order:
-                record = record_pb2.RecordInfo()
-                record.CopyFrom(task.records[index])
-                if request.view == record_pb2.RecordInfo.FULL:
-                    record.input.CopyFrom(task.inputs[index].payload)
-                found.append(record)
+            found = self._generation(task, request.generation, request.order, context)
+            if request.view == record_pb2.RecordInfo.FULL:
+                for record in found:
+                    record.input.CopyFrom(task.inputs[record.index].payload)
         yield from self._stream(found, request.page_size or self.page, request.resume_token, "records", context)
 
     def GetHandler(self, request: Any, context: grpc.ServicerContext) -> Any:

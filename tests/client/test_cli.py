@@ -12,25 +12,12 @@ from typing import Any
 
 import pytest
 
-from batchyard import _cli_json, cli
+from batchyard import _cli_json
 from batchyard.v1 import payload_pb2
 from tests.client.fake_operations import status_of
 from tests.client.fake_server import FakeServer, State
 
 TASK = "projects/default/batchTasks/t000000"
-
-
-@pytest.fixture
-def run(server: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function (arguments) → (exit code, stdout, stderr)."""
-    monkeypatch.setenv("BATCHYARD_TARGET", server.target)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
 
 
 @pytest.fixture

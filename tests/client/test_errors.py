@@ -26,6 +26,9 @@ CODES: dict[str, tuple[grpc.StatusCode, ...]] = {
     "REQUEST_ID_REUSED": (grpc.StatusCode.ALREADY_EXISTS,),
     "ILLEGAL_STATE": (grpc.StatusCode.FAILED_PRECONDITION,),
     "TASK_COMPLETED": (grpc.StatusCode.FAILED_PRECONDITION,),
+    "TASK_NOT_COMPLETED": (grpc.StatusCode.FAILED_PRECONDITION,),
+    "TASK_SUCCEEDED": (grpc.StatusCode.FAILED_PRECONDITION,),
+    "ETAG_MISMATCH": (grpc.StatusCode.ABORTED,),
     "OPERATION_NOT_DONE": (grpc.StatusCode.FAILED_PRECONDITION,),
     "INDEX_MISMATCH": (grpc.StatusCode.OUT_OF_RANGE,),
     "APPEND_IN_PROGRESS": (grpc.StatusCode.ABORTED,),
@@ -47,7 +50,8 @@ def class_name(reason: str) -> str:
 
 def test_the_tables_know_every_reason() -> None:
     known = {*BY_RPC_REASON, *BY_TASK_REASON, *BY_RECORD_REASON}
-    assert known == set(ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}
+    # The error of a subtask is never raised.
+    assert known == set(ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED", "WORKER_KILLED"}
     assert set(CODES) == set(BY_RPC_REASON)
     assert set(BY_CODE) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
     for reason in known:
@@ -95,6 +99,19 @@ def test_a_failed_task(client: Any, server: FakeServer, reason: str) -> None:
     with pytest.raises(getattr(batchyard, class_name(reason))) as caught:
         operation.get_result()
     assert caught.value.reason == reason
+    assert isinstance(caught.value, batchyard.BatchTaskError)
+    assert isinstance(caught.value, batchyard.BatchTaskCancelled) == (reason == "TASK_CANCELLED")
+    assert not isinstance(caught.value, TimeoutError), "of a wait this would mean that the task goes on"
+
+
+def test_a_cancelled_task_whose_process_could_not_be_ended(client: Any, server: FakeServer) -> None:
+    operation = client.batch.run("echo", [1])
+    error = status_of(1, "was cancelled", "PROCESS_NOT_REAPED", process_ids="7")
+    server.end(operation.task_name, State.CANCELLED, error)
+    with pytest.raises(batchyard.BatchTaskCancelled, match="was cancelled") as caught:
+        operation.wait()
+    assert isinstance(caught.value, batchyard.ProcessNotReapedError)
+    assert caught.value.reason == "PROCESS_NOT_REAPED"
 
 
 def test_details(client: Any, server: FakeServer) -> None:

@@ -19,6 +19,10 @@ def interrupt_when(server: FakeServer, predicate: Any) -> threading.Thread:
 
     def act() -> None:
         server.until(predicate)
+        # A round trip, after which the caller waits for its answer: while grpc still begins a blocking call, in the
+        # microseconds after the server has seen it, an interrupt leaves the call open until its deadline.
+        with Client(server.target) as other:
+            other.handlers.get("a")
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=act)

@@ -230,7 +230,7 @@ def test_a_task_that_is_deleted(client: Any, server: FakeServer) -> None:
     operation = client.batch.run("echo", ["a"])
     with pytest.raises(batchyard.IllegalStateError) as caught:
         operation.delete()
-    assert caught.value.metadata == {"state": "RUNNING", "verb": "delete"}
+    assert caught.value.metadata == {"state": "QUEUED", "verb": "delete"}
     server.echo(operation.task_name)
     operation.delete()
     for ask in (operation.wait, operation.get_status, operation.get_task_info, operation.get_result):

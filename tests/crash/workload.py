@@ -1,4 +1,4 @@
-"""What clients do while their server is being killed: create, append, start, follow, cancel, delete, over and over."""
+"""What clients do while their server is being killed, over and over: every verb that there is."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ from batchyard.v1.batch_task_service_pb2 import (
     DeleteBatchTaskRequest,
     GetBatchTaskRequest,
     ListBatchTasksRequest,
+    PauseBatchTaskRequest,
+    ReactivateBatchTaskRequest,
+    ResumeBatchTaskRequest,
     StartBatchTaskRequest,
     StreamRecordsRequest,
+    UpdateBatchTaskRequest,
 )
 from batchyard.v1.payload_pb2 import Payload
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
@@ -108,7 +112,8 @@ class Clients:
 
     async def mixed(self) -> None:
         """One of the short ones. A cancel costs a worker, so these are few."""
-        await self._chance.choices((self.small, self.cancelled, self.dropped), (5, 1, 1))[0]()
+        jobs = (self.small, self.reactivated, self.paused, self.cancelled, self.dropped)
+        await self._chance.choices(jobs, (5, 2, 1, 1, 1))[0]()
 
     async def small(self) -> None:
         """A few records inline; sometimes all of them fail."""
@@ -128,6 +133,24 @@ class Clients:
         """Records that are stored one by one, so that there is something to merge."""
         entry = self._open("slow", OK * 40)
         await self.create(entry, [record(each, 0.025) for each in entry.plan])
+        await self.finish(entry)
+
+    async def reactivated(self) -> None:
+        """A task whose failed records are run again, and fail again."""
+        entry = self._open("reactivated", "".join(self._chance.choice(OK + OK + FAIL) for _ in range(60)) + FAIL)
+        await self.create(entry, [record(each, 0.001) for each in entry.plan])
+        await self.finish(entry, keep=True)
+        await self.reactivate(entry)
+        await self.finish(entry)
+
+    async def paused(self) -> None:
+        """A task that is paused in the middle, renamed, and resumed."""
+        entry = self._open("paused", OK * 200)
+        await self.create(entry, [record(each, 0.002) for each in entry.plan])
+        for _ in range(self._chance.randint(1, 2)):
+            await self.look(entry)
+        await self.pause(entry)
+        await self.resume(entry)
         await self.finish(entry)
 
     async def cancelled(self) -> None:
@@ -196,6 +219,42 @@ class Clients:
         assert operation.name == entry.operation
         entry.ack("start")
 
+    async def pause(self, entry: Entry) -> None:
+        """PauseBatchTask, and a new name while nothing starts; a task that has ended meanwhile says so."""
+        if await self._if_not_ended(
+            "PauseBatchTask", PauseBatchTaskRequest(name=entry.name, request_id=entry.ask("pause"))
+        ):
+            entry.ack("pause")
+        renamed = BatchTaskInfo(name=entry.name, display_name=f"{entry.label}, paused")
+        update = UpdateBatchTaskRequest(batch_task=renamed, request_id=entry.ask("update"))
+        info: BatchTaskInfo = await self._session.unary("UpdateBatchTask", update)
+        assert info.display_name == renamed.display_name
+
+    async def resume(self, entry: Entry) -> None:
+        """ResumeBatchTask."""
+        request = ResumeBatchTaskRequest(name=entry.name, request_id=entry.ask("resume"))
+        if await self._if_not_ended("ResumeBatchTask", request):
+            entry.ack("resume")
+
+    async def _if_not_ended(self, method: str, request: Any) -> bool:
+        """Call; False if the task has ended."""
+        try:
+            await self._session.unary(method, request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            return False
+        return True
+
+    async def reactivate(self, entry: Entry) -> None:
+        """ReactivateBatchTask: another operation; what succeeded is not run again."""
+        request = ReactivateBatchTaskRequest(name=entry.name, request_id=entry.ask("reactivate"))
+        entry.reactivates()
+        operation: Operation = await self._session.unary("ReactivateBatchTask", request)
+        assert operation.name != entry.operation
+        entry.operation = operation.name
+        entry.ack("reactivate")
+
     async def cancel(self, entry: Entry) -> None:
         """CancelBatchTask; a task that has ended meanwhile says so, and was not cancelled."""
         request = CancelBatchTaskRequest(name=entry.name, request_id=entry.ask("cancel"))
@@ -232,8 +291,8 @@ class Clients:
             await self._session.unary("WaitOperation", WaitOperationRequest(name=entry.operation, timeout=POLL))
         return info
 
-    async def finish(self, entry: Entry) -> None:
-        """Follow the task to its end, check it whole, and delete it or leave it to later audits."""
+    async def finish(self, entry: Entry, *, keep: bool = False) -> None:
+        """Follow the task to its end, check it whole, and delete it or leave it to later audits (`keep`: leave)."""
         while (info := await self.look(entry)).state not in FINAL:
             pass
         operation: Operation = await self._session.unary("GetOperation", GetOperationRequest(name=entry.operation))
@@ -247,11 +306,12 @@ class Clients:
 
         await self._session.call(read)
         check_outcomes(entry, info, records)
-        self._side.settle(entry.label, records, cancelled=info.state == BatchTaskInfo.CANCELLED)
+        ran = [each for each in records if each.generation == entry.generation]
+        self._side.settle(entry.job, ran, cancelled=info.state == BatchTaskInfo.CANCELLED)
         entry.final = info.SerializeToString()
         entry.seen.clear()
         self.finished += 1
-        if self._chance.random() < 0.5:
+        if not keep and self._chance.random() < 0.5:
             await self.delete(entry)
 
 

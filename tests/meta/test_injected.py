@@ -11,14 +11,17 @@ SERVER = "server/batchyard_server/"
 # Modules that must not be imported at all, and names that must not be taken from a module.
 MODULES = {"time", "random", "secrets", "uuid"}
 NAMES = {
-    "os": {"environ", "environb", "getenv", "getenvb", "urandom", "getrandom"},
+    "os": {"environ", "environb", "getenv", "getenvb", "urandom", "getrandom", "uname"},
+    "socket": {"gethostname", "getfqdn"},
+    "platform": {"node", "uname"},
     "datetime": {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"},
 }
-# Who may, and what: the clock is where time and randomness come from, and what reads argv also reads the environment.
+# Who may, and what: the clock is where time and randomness come from, what reads argv also reads the environment, and
+# what puts everything together knows the machine.
 ALLOWED = {
     "model/clock.py": {"time", "random", "os.urandom"},
     "cli.py": {"os.environ"},
-    "app.py": {"os.environ"},
+    "app.py": {"os.environ", "socket.gethostname"},
     "config.py": {"os.environ"},
 }
 

@@ -116,6 +116,9 @@ CHANGES = [
         (Start, service.StartBatchTaskRequest),
         (Cancel, service.CancelBatchTaskRequest),
         (Delete, service.DeleteBatchTaskRequest),
+        ("PauseBatchTask", service.PauseBatchTaskRequest),
+        ("ResumeBatchTask", service.ResumeBatchTaskRequest),
+        ("ReactivateBatchTask", service.ReactivateBatchTaskRequest),
     )
     for case in (
         invalid(method, request(name="draft"), "name"),
@@ -206,18 +209,20 @@ LISTS = [
         ("ListHandlers", service.ListHandlersRequest, "parent", "page_token"),
         ("ListRecords", service.ListRecordsRequest, "parent", "page_token"),
         ("StreamRecords", service.StreamRecordsRequest, "parent", "resume_token"),
+        ("ListSubtasks", service.ListSubtasksRequest, "parent", "page_token"),
         ("ListOperations", lro.ListOperationsRequest, "name", "page_token"),
     )
-    for right in ({parent: name("draft") if "Records" in method else PROJECT},)
+    for of_task in (method.endswith(("Records", "Subtasks")),)
+    for right in ({parent: name("draft") if of_task else PROJECT},)
     for case in (
         invalid(method, request(**{parent: "x"}), parent),
         invalid(method, request(), parent),
         invalid(method, request(**right, page_size=-1), "page_size"),
         invalid(method, request(**right, **{token: "x"}), token, R.INVALID_TOKEN),
         invalid(method, request(**right, **{token: "ä" * 10_000}), token, R.INVALID_TOKEN),
+        *((missing(method, request(**{parent: NOWHERE}), NOWHERE),) if of_task else ()),
         *(
             (
-                missing(method, request(**{parent: NOWHERE}), NOWHERE),
                 invalid(method, request(**right, order=9), "order"),
                 invalid(method, request(**right, view=-1), "view"),
             )

@@ -66,6 +66,7 @@ async def test_create_keeps_what_the_caller_said_and_nothing_that_is_not_his(tmp
         wanted.counts.total = wanted.counts.pending = 3
         for each in (wanted.create_time, wanted.update_time, wanted.state_transition_time):
             each.FromMicroseconds(clock.now_us())
+        wanted.etag = f'"{made.uid[-12:]}-1"'
         assert made == wanted
         assert made.uid[14] == "7"
         assert made.uid == made.uid.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 from typing import Any
 
@@ -11,8 +12,12 @@ from google.longrunning import operations_pb2 as lro
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.subtask_pb2 import Subtask
 from batchyard_server.model import limits
 from batchyard_server.model.errors import Code, Reason
+from batchyard_server.model.names import parse_task
+from batchyard_server.model.ranges import from_indexes
+from batchyard_server.model.task import Lease
 from tests.rpc.test_errors import drained
 from tests.rpc.world import PROJECT, create, name, record
 from tests.support.clock import FakeClock
@@ -129,6 +134,50 @@ async def test_pages_stay_below_what_default_clients_accept(server: Served) -> N
     assert [len(each.batch_tasks) async for each in stream if each.batch_tasks] == [1] * 20
 
 
+@pytest.mark.parametrize("size", [1, 5, 11, 12, 13, 0])
+async def test_subtasks_by_page_newest_first(server: Served, size: int) -> None:
+    await server.tasks.CreateBatchTask(create("t", records=12))
+    for index in range(12):
+        lease = await server.lease(name("t"), [index])
+        if index % 3:
+            await server.end(name("t"), lease, ok=[index])
+    pages = await _subtasks(server, page_size=size)
+    found = [each for page in pages for each in page.subtasks]
+    assert [each.epoch for each in found] == list(range(12, 0, -1))
+    assert [(each.ranges[0].start, each.ranges[0].end) for each in found] == [(i, i + 1) for i in reversed(range(12))]
+    assert [each.state for each in found] == [
+        Subtask.COMPLETED if index % 3 else Subtask.RUNNING for index in reversed(range(12))
+    ]
+    assert {each.worker for each in found} == {"worker-of-a-test"}
+    assert len(pages) == -(-12 // (size or limits.DEFAULT_PAGE_SIZE))
+
+
+async def test_pages_of_scattered_subtasks_stay_below_what_default_clients_accept(server: Served) -> None:
+    """Subtasks of 1024 single records each: what a reactivation of failed records makes."""
+    count, leased = 500, limits.SEGMENT_RECORDS
+    await server.tasks.CreateBatchTask(create("t", records=2 * leased))
+    task = await server.store.get_task(parse_task(name("t")))
+    for _ in range(count):
+        lease = Lease(task_key=task.key, generation=1, ranges=from_indexes(range(0, 2 * leased, 2)), worker="w")
+        await asyncio.gather(server.store.grant(lease), server.store.release(lease, {}))
+    pages = await _subtasks(server, page_size=1000)
+    assert [each.epoch for page in pages for each in page.subtasks] == list(range(count, 0, -1))
+    assert {len(each.ranges) for page in pages for each in page.subtasks} == {leased}
+    assert len(pages) == 2
+    sizes = [page.ByteSize() for page in pages]
+    assert limits.UNARY_PAGE_BYTES - 16 * limits.KIB < max(sizes) <= limits.UNARY_PAGE_BYTES
+
+
+async def _subtasks(server: Served, **fields: Any) -> list[service.ListSubtasksResponse]:
+    request = service.ListSubtasksRequest(parent=name("t"), **fields)
+    pages = []
+    while True:
+        pages.append(await server.tasks.ListSubtasks(request))
+        if not pages[-1].next_page_token:
+            return pages
+        request.page_token = pages[-1].next_page_token
+
+
 async def _records(server: Served, **fields: Any) -> list[service.ListRecordsResponse]:
     request = service.ListRecordsRequest(parent=name("t"), **fields)
     pages = []
@@ -226,7 +275,7 @@ async def test_pages_of_large_records(server: Served) -> None:
 
 @provokes(Reason.RESOURCE_NOT_FOUND)
 async def test_a_stream_of_a_task_that_is_deleted_meanwhile_does_not_look_complete(server: Served) -> None:
-    await server.tasks.CreateBatchTask(create("t", records=2000, start=False))
+    await server.tasks.CreateBatchTask(create("t", records=20_000, start=False))
     stream = server.tasks.StreamRecords(service.StreamRecordsRequest(parent=name("t"), page_size=1))
     await stream.read()
     await server.tasks.DeleteBatchTask(service.DeleteBatchTaskRequest(name=name("t")))

@@ -99,6 +99,13 @@ POINTS = {
         service.AppendRecordsRequest(name=name("draft"), first_index=2, records=[world.record()]),
     ),
     "engine.start.after_store": ("StartBatchTask", service.StartBatchTaskRequest(name=name("draft"))),
+    "engine.pause.after_store": ("PauseBatchTask", service.PauseBatchTaskRequest(name=name("queued"))),
+    "engine.resume.after_store": ("ResumeBatchTask", service.ResumeBatchTaskRequest(name=name("queued"))),
+    "engine.update.after_store": (
+        "UpdateBatchTask",
+        service.UpdateBatchTaskRequest(batch_task={"name": name("draft")}),
+    ),
+    "engine.reactivate.after_store": ("ReactivateBatchTask", service.ReactivateBatchTaskRequest(name=name("failed"))),
     "engine.cancel.after_store": ("CancelBatchTask", service.CancelBatchTaskRequest(name=name("draft"))),
     "engine.delete.after_store": ("DeleteBatchTask", service.DeleteBatchTaskRequest(name=name("draft"))),
 }

@@ -30,12 +30,16 @@ async def _tokens(server: Served) -> dict[str, str]:
     by_completion = await server.tasks.ListRecords(
         service.ListRecordsRequest(parent=name("succeeded"), page_size=1, order=RecordInfo.COMPLETION)
     )
+    lease = await server.lease(name("running"), [1])
+    await server.store.release(lease, {})
+    subtasks = await server.tasks.ListSubtasks(service.ListSubtasksRequest(parent=name("running"), page_size=1))
     found = {
         "tasks": tasks.next_page_token,
         "operations": operations.next_page_token,
         "handlers": handlers.next_page_token,
         "by_index": by_index.next_page_token,
         "by_completion": by_completion.next_page_token,
+        "subtasks": subtasks.next_page_token,
     }
     assert all(found.values())
     return found
@@ -63,6 +67,8 @@ async def test_a_token_of_another_list_is_refused(server: Served) -> None:
             await _refused(server, "ListHandlers", parent=PROJECT, page_token=token)
         if kind != "by_index":
             await _refused(server, "ListRecords", parent=records, page_token=token)
+        if kind != "subtasks":
+            await _refused(server, "ListSubtasks", parent=name("running"), page_token=token)
         if kind != "by_completion":
             await _refused(server, "StreamRecords", parent=records, resume_token=token, order=RecordInfo.COMPLETION)
 
@@ -73,6 +79,7 @@ async def test_a_token_of_another_parent_is_refused(server: Served) -> None:
     await _refused(server, "ListBatchTasks", parent="projects/other", page_token=tokens["tasks"])
     await _refused(server, "ListOperations", name="projects/other", page_token=tokens["operations"])
     await _refused(server, "ListRecords", parent=name("failed"), page_token=tokens["by_index"])
+    await _refused(server, "ListSubtasks", parent=name("failed"), page_token=tokens["subtasks"])
 
 
 @TOKENS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from batchyard_server.model.clock import SystemClock
+
 
 class FakeClock:
     """Stands still until `advance`. Implements model.clock.Clock."""
@@ -24,6 +26,21 @@ class FakeClock:
         """Move both clocks forward."""
         self.us += round(seconds * 1e6)
         self.ns += round(seconds * 1e9)
+
+
+class MovedClock(SystemClock):
+    """The machine's clocks; the wall clock jumps when the test moves it."""
+
+    def __init__(self) -> None:
+        self._ahead_us = 0
+
+    def now_us(self) -> int:
+        """See Clock.now_us."""
+        return super().now_us() + self._ahead_us
+
+    def move(self, seconds: float) -> None:
+        """Move the wall clock."""
+        self._ahead_us += round(seconds * 1e6)
 
 
 class SeededRandomness:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from google.rpc import code_pb2
+
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.execution.cell import Progress
@@ -16,7 +18,7 @@ from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 from tests.support.clock import FakeClock
 
-CRASHED, TERMINATED = "signal 11 (SIGSEGV)", "signal 15 (SIGTERM)"
+CRASHED, TERMINATED = ("signal 11 (SIGSEGV)", -11), ("signal 15 (SIGTERM)", -15)
 
 
 class EmptyCell:
@@ -209,11 +211,11 @@ class FakeWorker:
 
     def reap(self, unreaped: tuple[int, ...] = ()) -> None:
         """It and everything it started is gone; what it had sent arrives before."""
-        how = CRASHED if self.dead else TERMINATED
+        how, code = CRASHED if self.dead else TERMINATED
         if not self.dead:
             self.crash()
         self.gone = True
-        self._callbacks.exited(Exit(exit=how, progress=self._cell, unreaped=unreaped))
+        self._callbacks.exited(Exit(exit=how, exit_code=code, progress=self._cell, unreaped=unreaped))
 
     def _end(self, failed: bool) -> None:
         assert self.current is not None
@@ -226,6 +228,8 @@ class FakeWorker:
             attempt=self.current.attempts.get(index, 0) + 1,
             generation=self.current.generation,
         )
+        if failed:
+            record.error.code, record.error.message = code_pb2.UNAVAILABLE, "a test made it fail"
         self._buffer.append((index, record.SerializeToString()))
         self._work_ns += self._clock.monotonic_ns() - self._cell.start_ns
         self._cell = Progress(self._cell.number, index, self._cell.start_ns, self._cell.finished + 1)

@@ -44,7 +44,7 @@ class Entry:
         plan: what each record's handler will do, a letter each; all of them, also those not yet sent.
         totals: how many records the task may have, by what was asked; `appended` by what was acknowledged.
         seen: indexes in the order in which a reader that follows by token has got them.
-        final: the serialized task, once it was seen final.
+        final: the serialized task, once it was seen final in its present generation.
     """
 
     label: str
@@ -59,9 +59,20 @@ class Entry:
     seen: list[int] = field(default_factory=list[int])
     token: str = ""
     final: bytes = b""
+    generation: int = 1
+
+    @property
+    def job(self) -> str:
+        """What the handler of the present generation calls it."""
+        return self.label if self.generation == 1 else f"{self.label}#{self.generation}"
+
+    def reactivates(self) -> None:
+        """The next generation is about to be asked for: it is final no more, and is followed from the beginning."""
+        self.final, self.token = b"", ""
+        self.generation += 1
 
     def mark(self, verb: str) -> Mark:
-        """How far `create`, `start`, `cancel` or `delete` has come."""
+        """How far a call has come, by its verb."""
         return self.marks.get(verb, Mark.NO)
 
     def ask(self, verb: str) -> str:

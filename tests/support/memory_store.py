@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
+from batchyard_server.dispatch.settle import Begun
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import BatchyardError, NotFound, StaleLease
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
-from batchyard_server.model.states import Event, StopReason, TaskState, after
-from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Task
+from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
+from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Retries, Task
 from batchyard_server.store.protocols import Change, Decide, LiveTask, Store, Subscriber, TaskEvent
 
 NOW = 5_000_000
@@ -22,13 +24,19 @@ NOW = 5_000_000
 
 @dataclass(slots=True)
 class Held:
-    """One task with everything it owns, in its present generation."""
+    """One task with everything it owns, in its present generation.
+
+    `ended`: how each lease ended that did, by epoch; `nodes`: who had them.
+    """
 
     task: Task
     inputs: list[bytes]
     leases: dict[int, rg.Ranges] = field(default_factory=dict[int, rg.Ranges])
+    ended: dict[int, LeaseEnd] = field(default_factory=dict[int, LeaseEnd])
+    nodes: set[str] = field(default_factory=set[str])
     outcomes: dict[int, RecordInfo] = field(default_factory=dict[int, RecordInfo])
     attempts: dict[int, Attempts] = field(default_factory=dict[int, Attempts])
+    history: dict[int, list[RecordAttempt]] = field(default_factory=dict[int, list[RecordAttempt]])
     unreaped: list[int] = field(default_factory=list[int])
 
 
@@ -134,10 +142,11 @@ class MemoryStore:
         self.waiting.clear()
         self.reading.clear()
         for held in self.held.values():
+            held.ended |= dict.fromkeys(held.leases, LeaseEnd(state=SubtaskState.KILLED))
             held.leases.clear()
             held.task = replace(held.task, live_subtasks=0)
             if held.task.state is TaskState.CANCELLING:
-                held.task = held.task.enter(after(held.task.state, Event.REAPED_AFTER_CANCEL), NOW)
+                held.task = self._reaped(held.task)
             held.task = self._settled(held, held.task)
             if held.task.state.may_start_records:
                 found.append(self._left(held))
@@ -208,15 +217,26 @@ class MemoryStore:
         """See Store.grant."""
         return await self._submit("grant", lambda: self._grant(lease))
 
-    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+    async def record_outcomes(
+        self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
+    ) -> Task:
         """See Store.record_outcomes."""
-        return await self._submit("outcomes", lambda: self._record(lease, flush))
+        return await self._submit("outcomes", lambda: self._record(lease, flush, retries, end))
 
     async def release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+        self,
+        lease: Lease,
+        begun: Mapping[int, Attempts],
+        unreaped: Sequence[int] = (),
+        interrupted: Sequence[tuple[int, bytes]] = (),
+        *,
+        ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
-        return await self._submit("release", lambda: self._release(lease, begun, unreaped, ends_cancel))
+        return await self._submit(
+            "release", lambda: self._release(lease, Begun(begun, interrupted), unreaped, ends_cancel, end)
+        )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """See Store.shrink."""
@@ -242,6 +262,7 @@ class MemoryStore:
             kept = {} if task.base_generation == task.generation else held.outcomes
             held.outcomes = {index: each for index, each in kept.items() if each.state == RecordInfo.SUCCEEDED}
             held.attempts.clear()
+            held.history.clear()
             self.on_generation(task)
         return task if task == held.task else self._put(task)
 
@@ -253,23 +274,31 @@ class MemoryStore:
         taken = rg.normalize([*rg.from_indexes(held.outcomes), *(r for open_ in held.leases.values() for r in open_)])
         assert rg.subtract(lease.ranges, taken) == lease.ranges, "a record is given out twice"
         held.leases[task.next_epoch] = list(lease.ranges)
+        held.nodes.add(lease.node)
         lease.epoch = task.next_epoch
         entered = task.enter(after(task.state, Event.LEASE), NOW)
         entered = replace(entered, next_epoch=task.next_epoch + 1, subtasks=task.subtasks + 1)
         return self._put(replace(entered, live_subtasks=len(held.leases)))
 
-    def _record(self, lease: Lease, flush: Flush) -> Task:
+    def _record(self, lease: Lease, flush: Flush, retries: Retries | None, end: LeaseEnd) -> Task:
         held = self._held(lease.task_key)
         task = held.task
         if not rg.contains_all(held.leases.get(lease.epoch, []), flush.ranges):
             raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {flush.ranges}")
         assert flush.count == rg.count(flush.ranges) > 0
+        self._shrink(held, lease.epoch, flush.ranges, end)
+        if retries is not None and task.state is not TaskState.CANCELLING:
+            taken = rg.from_indexes(retries.attempts)
+            assert rg.normalize([*retries.rest.ranges, *taken]) == rg.normalize(flush.ranges)
+            assert retries.rest.count + rg.count(taken) == flush.count
+            held.attempts.update(retries.attempts)
+            self._remember(held, retries.attempts, retries.history)
+            flush = retries.rest
         indexes = [index for start, end in flush.ranges for index in range(start, end)]
         for index, record in zip(indexes, segments.split_page(flush.page), strict=True):
             assert index not in held.outcomes, "a record has two outcomes"
             held.outcomes[index] = RecordInfo.FromString(record)
             held.attempts.pop(index, None)
-        self._shrink(held, lease.epoch, flush.ranges)
         failed = len(flush.failed)
         task = replace(task, succeeded=task.succeeded + flush.count - failed, failed=task.failed + failed)
         task = replace(task, next_sequence=task.next_sequence + flush.count)
@@ -283,41 +312,58 @@ class MemoryStore:
         if task.ended == task.total:
             event = Event.ALL_FAILED if task.failed == task.total else Event.ALL_SUCCEEDED_OR_SOME_FAILED
             return task.enter(after(task.state, event), NOW)
+        if not task.settings.allows(task.failed, task.total):
+            return replace(task.enter(after(task.state, Event.STOP), NOW), stop_reason=StopReason.FAILURE_POLICY)
         if task.state is TaskState.PAUSING and not held.leases:
             return task.enter(after(task.state, Event.NOTHING_RUNS), NOW)
         return task
 
+    def _remember(self, held: Held, attempts: Mapping[int, Attempts], history: Sequence[tuple[int, bytes]]) -> None:
+        for index, info in history:
+            attempt = RecordAttempt.FromString(info)
+            assert attempt.attempt == attempts[index].begun
+            held.history.setdefault(index, []).append(attempt)
+
     def _release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
+        self, lease: Lease, begun: Begun, unreaped: Sequence[int], ends_cancel: bool, end: LeaseEnd
     ) -> Task | None:
         held = self.held.get(lease.task_key)
         if held is None:
             return None
-        open_ = held.leases.pop(lease.epoch, [])
-        held.attempts.update(
-            {index: each for index, each in begun.items() if rg.contains_all(open_, [(index, index + 1)])}
-        )
+        open_ = held.leases.get(lease.epoch, [])
+        if open_:
+            self._shrink(held, lease.epoch, open_, end)
+        kept = {index: each for index, each in begun.attempts.items() if rg.contains_all(open_, [(index, index + 1)])}
+        held.attempts.update(kept)
+        self._remember(held, kept, [each for each in begun.interrupted if each[0] in kept])
         task = self._settled(held, held.task)
         if task.state is TaskState.CANCELLING and lease.generation == task.generation:
             held.unreaped += unreaped
             if ends_cancel and not held.leases:
-                task = task.enter(after(task.state, Event.REAPED_AFTER_CANCEL), NOW)
+                task = self._reaped(task)
         return task if task == held.task else self._put(task)
+
+    def _reaped(self, task: Task) -> Task:
+        cancelled = task.stop_reason is StopReason.CANCEL
+        event = Event.REAPED_AFTER_CANCEL if cancelled else Event.REAPED_AFTER_STOP
+        return task.enter(after(task.state, event), NOW)
 
     def _trim(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         held = self._held(lease.task_key)
         if not rg.contains_all(held.leases.get(lease.epoch, []), ranges):
             raise StaleLease(f"lease {lease.epoch} of {held.task.name} does not hold {ranges}")
-        self._shrink(held, lease.epoch, ranges)
+        self._shrink(held, lease.epoch, ranges, RETURNED)
         task = self._settled(held, held.task)
         return task if task == held.task else self._put(task)
 
-    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]]) -> None:
+    def _shrink(self, held: Held, epoch: int, done: Sequence[tuple[int, int]], end: LeaseEnd) -> None:
         left = rg.subtract(held.leases[epoch], done)
         if left:
             held.leases[epoch] = left
         else:
             del held.leases[epoch]
+            assert epoch not in held.ended, "a lease ends twice"
+            held.ended[epoch] = end
 
     def _put(self, task: Task) -> Task:
         held = self.held[task.key]

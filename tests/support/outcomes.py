@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.rpc.status_pb2 import Status
 
-from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
+from batchyard_server.codec import outcomes
 from batchyard_server.codec.v1.shadow_pb2 import RawRecordPage
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.ranges import from_indexes
-from batchyard_server.model.task import Flush
+from batchyard_server.model.task import Attempts, Flush, Retries
 
 FAILURE = Status(code=3, message="a test made it fail")
 
 
-def flush(name: TaskName, *, ok: Sequence[int] = (), failed: Sequence[int] = (), generation: int = 1) -> Flush:
+def flush(
+    name: TaskName, *, ok: Sequence[int] = (), failed: Sequence[int] = (), generation: int = 1, attempt: int = 1
+) -> Flush:
     """Outcomes of these records: output is the JSON text of the index."""
     indexes = sorted([*ok, *failed])
     records: list[bytes] = []
     for index in indexes:
-        record = RecordInfo(name=f"{name}/records/{index}", index=index, attempt=1, generation=generation)
+        record = RecordInfo(name=f"{name}/records/{index}", index=index, attempt=attempt, generation=generation)
         if index in failed:
             record.state = RecordInfo.FAILED
             record.error.CopyFrom(FAILURE)
@@ -35,3 +38,22 @@ def flush(name: TaskName, *, ok: Sequence[int] = (), failed: Sequence[int] = (),
         failed=sorted(failed),
         failures=[(index, FAILURE.SerializeToString()) for index in sorted(failed)[:100]],
     )
+
+
+def retries(sent: Flush, attempts: Mapping[int, Attempts]) -> Retries:
+    """Of the failed records of a flush those in `attempts` are tried again, with these."""
+    failed = outcomes.failed_records(sent, "worker")
+    history: list[tuple[int, bytes]] = []
+    for each in failed:
+        if each.index in attempts:
+            attempt = RecordAttempt.FromString(each.attempt)
+            attempt.attempt = attempts[each.index].begun
+            history.append((each.index, attempt.SerializeToString()))
+    return Retries(rest=outcomes.without(sent, attempts, failed), attempts=attempts, history=history)
+
+
+def interrupted(index: int, attempt: int, *, generation: int = 1, message: str = "gone") -> tuple[int, bytes]:
+    """An execution that left no outcome, as a release takes it."""
+    error = Status(code=10, message=message)
+    made = RecordAttempt(attempt=attempt, generation=generation, state=RecordInfo.CANCELLED, error=error)
+    return index, made.SerializeToString()

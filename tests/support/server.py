@@ -73,14 +73,19 @@ class Served:
 
     async def end(self, name: str, lease: Lease, *, ok: Sequence[int] = (), failed: Sequence[int] = ()) -> Task:
         """Store outcomes of leased records."""
-        flush: Flush = outcomes.flush(parse_task(name), ok=ok, failed=failed)
+        flush: Flush = outcomes.flush(parse_task(name), ok=ok, failed=failed, generation=lease.generation)
         return await self.store.record_outcomes(lease, flush)
 
     async def finish(self, name: str, *, failed: Sequence[int] = ()) -> Task:
-        """Run a QUEUED task to its end: every record succeeds but `failed`."""
-        task = await self.store.get_task(parse_task(name))
-        lease = await self.lease(name, range(task.total))
-        return await self.end(name, lease, ok=[i for i in range(task.total) if i not in failed], failed=failed)
+        """Run a QUEUED task to its end: every record that is still to be run succeeds but `failed`."""
+        left = await self.left(name)
+        lease = await self.lease(name, left)
+        return await self.end(name, lease, ok=[i for i in left if i not in failed], failed=failed)
+
+    async def left(self, name: str) -> list[int]:
+        """The records of a task that are still to be run."""
+        pending = (await self.store.unfinished(await self.store.get_task(parse_task(name)))).pending
+        return [index for start, end in pending for index in range(start, end)]
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
 from batchyard_server.codec import configuration, pages, segments, task_bytes
+from batchyard_server.engine.reactivate import next_generation
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
 from batchyard_server.model.settings import DEFAULTS, Settings
@@ -68,7 +69,8 @@ def new_task(
 
 def fixed_info(name: str, uid: str, create_us: int, parameters: bytes = b"", **chosen: Any) -> bytes:
     """The fixed part of a task; `chosen` are fields of BatchTaskInfo, `parameters` a serialized Payload."""
-    info = BatchTaskInfo(**dict[str, Any](handler="echo") | chosen)
+    info = BatchTaskInfo(handler="echo")
+    info.MergeFrom(BatchTaskInfo(**chosen))
     asked = replace(configuration.read(info), parameters=parameters)
     return configuration.fixed_info(name=name, uid=uid, create_us=create_us, configuration=asked)
 
@@ -102,6 +104,16 @@ def resume(task: Task) -> Task:
     return task.enter(after(task.state, Event.RESUME), 5_000_000)
 
 
+def reactivate(task: Task) -> Task:
+    """`decide` of a reactivation."""
+    return next_generation(task, f"{task.uid}-{task.generation + 1}", 4_000_000, everything=False)
+
+
+def reactivate_all(task: Task) -> Task:
+    """The same with scope ALL."""
+    return next_generation(task, f"{task.uid}-{task.generation + 1}", 4_000_000, everything=True)
+
+
 def allow_delete(task: Task) -> Task:
     """`decide` of a delete."""
     after(task.state, Event.DELETE)
@@ -118,10 +130,11 @@ async def lease(store: Store, task: Task, *ranges: tuple[int, int]) -> Lease:
 
 
 async def finish(store: Store, task: Task, *, failed: Sequence[int] = ()) -> Task:
-    """Run all records of a QUEUED task."""
-    made = await lease(store, task)
-    ok = [i for i in range(task.total) if i not in failed]
-    return await store.record_outcomes(made, flush(task.name, ok=ok, failed=failed))
+    """Run all records of a QUEUED task that are still to be run."""
+    pending = (await store.unfinished(task)).pending
+    made = await lease(store, task, *pending)
+    ok = [i for start, end in pending for i in range(start, end) if i not in failed]
+    return await store.record_outcomes(made, flush(task.name, ok=ok, failed=failed, generation=task.generation))
 
 
 async def page(
@@ -135,12 +148,13 @@ async def page(
     max_bytes: int = BIG,
     running: frozenset[int] = frozenset(),
     whole: bool = False,
+    generation: int = 0,
 ) -> RecordPage:
-    """One page of records."""
+    """One page of records; of the task's generation by default."""
     return await store.record_page(
         RecordQuery(
             task_key=task.key,
-            generation=task.generation,
+            generation=generation or task.generation,
             order=order,
             view=view,
             position=position,
@@ -161,6 +175,7 @@ async def read_all(
     max_records: int = 1000,
     max_bytes: int = BIG,
     whole: bool = False,
+    generation: int = 0,
 ) -> list[bytes]:
     """All records, page by page; checks what every page must keep to."""
     records: list[bytes] = []
@@ -175,10 +190,14 @@ async def read_all(
             max_records=max_records,
             max_bytes=max_bytes,
             whole=whole,
+            generation=generation,
         )
         found = segments.split_page(got.records)
         assert len(found) == got.count <= max_records
-        assert got.next_position == position + got.count
+        assert got.count or not records, "a page said that there is more"
+        if order is Order.INDEX or task.generation == 1:
+            assert got.next_position == position + got.count
+        assert got.next_position >= position + got.count
         assert len(got.records) <= max_bytes or got.count == 1
         records += found
         position = got.next_position

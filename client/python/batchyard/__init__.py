@@ -15,24 +15,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchyard._aio.batch import (
-        AsyncBatch,
-    )
-    from batchyard._aio.client import (
-        AsyncClient,
-    )
-    from batchyard._aio.handlers import (
-        AsyncHandlers,
-    )
-    from batchyard._aio.operation import (
-        AsyncOperation,
-        AsyncOperations,
-    )
-    from batchyard._aio.result import (
-        AsyncBatchTaskResult,
-    )
-    from batchyard._aio.task import (
-        AsyncBatchTaskOperation,
+    from batchyard._aio.batch import AsyncBatch
+    from batchyard._aio.client import AsyncClient
+    from batchyard._aio.handlers import AsyncHandlers
+    from batchyard._aio.operation import AsyncOperation, AsyncOperations
+    from batchyard._aio.result import AsyncBatchTaskResult
+    from batchyard._aio.task import AsyncBatchTaskOperation
+    from batchyard._enums import (
+        BatchTaskState,
+        HandlerIsolation,
+        HandlerKind,
+        RecordState,
+        StopReason,
+        SubtaskState,
+        WaitingReason,
     )
     from batchyard._errors import (
         AbortedError,
@@ -50,7 +46,9 @@ if TYPE_CHECKING:
         DrainingError,
         DuplicateRecordIdError,
         ErrorDetail,
+        EtagMismatchError,
         FailedPreconditionError,
+        FailurePolicyError,
         FieldViolation,
         HandlerExceptionError,
         HandlerRecordError,
@@ -82,63 +80,37 @@ if TYPE_CHECKING:
         ServerFaultError,
         StoreUnavailableError,
         TaskCompletedError,
+        TaskLifetimeExceededError,
+        TaskNotCompletedError,
+        TaskSucceededError,
         UnauthenticatedError,
         UnavailableError,
         UnimplementedError,
         UnknownError,
         WaitTimeoutError,
+        WallClockExceededError,
         WorkerLostError,
         WrongOperationStatusError,
     )
-    from batchyard._info import (
-        BatchTaskInfo,
-        BatchTaskState,
-        HandlerInfo,
-        HandlerIsolation,
-        HandlerKind,
+    from batchyard._info import BatchTaskInfo, HandlerInfo
+    from batchyard._operation_status import OperationStatus
+    from batchyard._policies import FailurePolicy, RetryPolicy
+    from batchyard._progress import RichProgress, rich_progress
+    from batchyard._record_info import (
+        RecordAttempt,
         RecordInfo,
-        RecordState,
-        StopReason,
-        WaitingReason,
+        Subtask,
     )
-    from batchyard._operation_status import (
-        OperationStatus,
-    )
-    from batchyard._progress import (
-        RichProgress,
-        rich_progress,
-    )
-    from batchyard._records import (
-        Record,
-        RecordValueError,
-    )
-    from batchyard._status import (
-        BatchTaskStatus,
-        OperationErrorInfo,
-    )
-    from batchyard._sync.batch import (
-        Batch,
-    )
-    from batchyard._sync.client import (
-        Client,
-    )
-    from batchyard._sync.handlers import (
-        Handlers,
-    )
-    from batchyard._sync.operation import (
-        Operation,
-        Operations,
-    )
-    from batchyard._sync.result import (
-        BatchTaskResult,
-    )
-    from batchyard._sync.task import (
-        BatchTaskOperation,
-    )
-    from batchyard._undefined import (
-        UNDEFINED,
-        Undefined,
-    )
+    from batchyard._records import Record, RecordValueError
+    from batchyard._settings import TaskChanges, TaskSettings
+    from batchyard._status import BatchTaskStatus, OperationErrorInfo
+    from batchyard._sync.batch import Batch
+    from batchyard._sync.client import Client
+    from batchyard._sync.handlers import Handlers
+    from batchyard._sync.operation import Operation, Operations
+    from batchyard._sync.result import BatchTaskResult
+    from batchyard._sync.task import BatchTaskOperation
+    from batchyard._undefined import UNDEFINED, Undefined
 
 # Public name -> the module that holds it.
 _HOME = {
@@ -151,6 +123,15 @@ _HOME = {
     ),
     "_aio.result": ("AsyncBatchTaskResult",),
     "_aio.task": ("AsyncBatchTaskOperation",),
+    "_enums": (
+        "BatchTaskState",
+        "HandlerIsolation",
+        "HandlerKind",
+        "RecordState",
+        "StopReason",
+        "SubtaskState",
+        "WaitingReason",
+    ),
     "_errors": (
         "AbortedError",
         "AllRecordsFailedError",
@@ -167,7 +148,9 @@ _HOME = {
         "DrainingError",
         "DuplicateRecordIdError",
         "ErrorDetail",
+        "EtagMismatchError",
         "FailedPreconditionError",
+        "FailurePolicyError",
         "FieldViolation",
         "HandlerExceptionError",
         "HandlerRecordError",
@@ -199,33 +182,43 @@ _HOME = {
         "ServerFaultError",
         "StoreUnavailableError",
         "TaskCompletedError",
+        "TaskLifetimeExceededError",
+        "TaskNotCompletedError",
+        "TaskSucceededError",
         "UnauthenticatedError",
         "UnavailableError",
         "UnimplementedError",
         "UnknownError",
         "WaitTimeoutError",
+        "WallClockExceededError",
         "WorkerLostError",
         "WrongOperationStatusError",
     ),
     "_info": (
         "BatchTaskInfo",
-        "BatchTaskState",
         "HandlerInfo",
-        "HandlerIsolation",
-        "HandlerKind",
-        "RecordInfo",
-        "RecordState",
-        "StopReason",
-        "WaitingReason",
     ),
     "_operation_status": ("OperationStatus",),
+    "_policies": (
+        "FailurePolicy",
+        "RetryPolicy",
+    ),
     "_progress": (
         "RichProgress",
         "rich_progress",
     ),
+    "_record_info": (
+        "RecordAttempt",
+        "RecordInfo",
+        "Subtask",
+    ),
     "_records": (
         "Record",
         "RecordValueError",
+    ),
+    "_settings": (
+        "TaskChanges",
+        "TaskSettings",
     ),
     "_status": (
         "BatchTaskStatus",
@@ -278,7 +271,10 @@ __all__ = [
     "DrainingError",
     "DuplicateRecordIdError",
     "ErrorDetail",
+    "EtagMismatchError",
     "FailedPreconditionError",
+    "FailurePolicy",
+    "FailurePolicyError",
     "FieldViolation",
     "HandlerExceptionError",
     "HandlerInfo",
@@ -309,6 +305,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProcessNotReapedError",
     "Record",
+    "RecordAttempt",
     "RecordFailedError",
     "RecordInfo",
     "RecordState",
@@ -318,12 +315,20 @@ __all__ = [
     "ResourceExhaustedError",
     "ResourceExistsError",
     "ResourceNotFoundError",
+    "RetryPolicy",
     "RichProgress",
     "RpcError",
     "ServerFaultError",
     "StopReason",
     "StoreUnavailableError",
+    "Subtask",
+    "SubtaskState",
+    "TaskChanges",
     "TaskCompletedError",
+    "TaskLifetimeExceededError",
+    "TaskNotCompletedError",
+    "TaskSettings",
+    "TaskSucceededError",
     "UnauthenticatedError",
     "UnavailableError",
     "Undefined",
@@ -331,6 +336,7 @@ __all__ = [
     "UnknownError",
     "WaitTimeoutError",
     "WaitingReason",
+    "WallClockExceededError",
     "WorkerLostError",
     "WrongOperationStatusError",
     "rich_progress",

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from batchyard import _payload
 from batchyard._error_map import unpack_any
-from batchyard.v1 import batch_task_pb2, payload_pb2
+from batchyard.v1 import batch_task_pb2, payload_pb2, subtask_pb2
 
 # Messages whose JSON form is not an object of their fields.
 _WELL_KNOWN: Final = "google.protobuf."
@@ -33,7 +33,7 @@ def plain(message: Message) -> Any:
     if message.DESCRIPTOR.full_name.startswith(_WELL_KNOWN):
         return json_format.MessageToDict(message)
     fields = {field.name: _plain_field(field, value) for field, value in message.ListFields()}
-    if isinstance(message, batch_task_pb2.RecordCounts):  # zeros are news here
+    if isinstance(message, (batch_task_pb2.RecordCounts, subtask_pb2.IndexRange)):  # zeros are news here
         return {field.name: fields.get(field.name, 0) for field in message.DESCRIPTOR.fields}
     return fields
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from batchyard import _cli_json, _cli_output, _payload
-from batchyard._errors import BatchyardError
+from batchyard._cli_options import InputError, settings_of
 from batchyard.v1 import payload_pb2, record_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from batchyard import BatchTaskInfo, BatchTaskOperation, Client
+    from batchyard._settings import TaskChanges
 
 _T = TypeVar("_T")
 ALL_SUCCEEDED = 0
 SOME_FAILED = 3
-
-
-class InputError(BatchyardError):
-    """The user's own input cannot be used."""
 
 
 def submit(client: Client, args: Namespace) -> int:
@@ -31,14 +28,11 @@ def submit(client: Client, args: Namespace) -> int:
         operation = client.batch.run(
             args.handler,
             json_lines(file, args.file, args.id_field),
-            parameters=_json_value("--parameters", args.parameters),
-            labels=dict(args.label),
-            display_name=args.display_name,
             task_id=args.task_id,
-            record_timeout=args.record_timeout,
             request_id=args.request_id,
             progress=_cli_output.bar(args.json),
             timeout=args.timeout,
+            **settings_of(args),
         )
     if args.wait:
         if not args.json:
@@ -73,12 +67,7 @@ def list_tasks(client: Client, args: Namespace) -> int:
     """Show the tasks of the project, newest first."""
     found = client.batch.list_info(timeout=args.timeout)
     infos = _first((info for info in found if args.state in {None, info.state.name.lower()}), args.limit)
-    if args.json:
-        for info in infos:
-            _show(info, args)
-    else:
-        _cli_output.table(_cli_output.TASK_COLUMNS, map(_cli_output.task_row, infos))
-    return ALL_SUCCEEDED
+    return _show_all(infos, _cli_output.TASK_COLUMNS, _cli_output.task_row, args)
 
 
 def results(client: Client, args: Namespace) -> int:
@@ -86,14 +75,67 @@ def results(client: Client, args: Namespace) -> int:
     operation = client.batch.get(args.task, timeout=args.timeout)
     view = "full" if args.input else "basic"
     if args.failed:
-        records = operation.failed(view=view, timeout=args.timeout)
+        records = operation.failed(view=view, generation=args.generation, timeout=args.timeout)
     else:
-        records = operation.records(order=args.order, view=view, timeout=args.timeout)
+        records = operation.records(order=args.order, view=view, generation=args.generation, timeout=args.timeout)
     for record in _first(records, args.limit):
         if args.json:
             _cli_output.write(_cli_json.dumps(_cli_json.plain(record.message)))
         else:
             _cli_output.write("\t".join(map(str, _cli_output.record_row(record))))
+    return ALL_SUCCEEDED
+
+
+def subtasks(client: Client, args: Namespace) -> int:
+    """Show the subtasks of a task, newest first."""
+    operation = client.batch.get(args.task, timeout=args.timeout)
+    found = _first(operation.subtasks(timeout=args.timeout), args.limit)
+    return _show_all(found, _cli_output.SUBTASK_COLUMNS, _cli_output.subtask_row, args)
+
+
+def attempts(client: Client, args: Namespace) -> int:
+    """Show the executions of one record, oldest first."""
+    operation = client.batch.get(args.task, timeout=args.timeout)
+    found = operation.attempts(args.index, timeout=args.timeout)
+    return _show_all(found, _cli_output.ATTEMPT_COLUMNS, _cli_output.attempt_row, args)
+
+
+def pause(client: Client, args: Namespace) -> int:
+    """Let no further record start."""
+    return _changed(client.batch.pause(args.task, timeout=args.timeout), args)
+
+
+def resume(client: Client, args: Namespace) -> int:
+    """Let a paused task go on."""
+    return _changed(client.batch.resume(args.task, timeout=args.timeout), args)
+
+
+def update(client: Client, args: Namespace) -> int:
+    """Change the configuration of a task."""
+    changes: TaskChanges = {**settings_of(args)}
+    if args.handler is not None:
+        changes["handler"] = args.handler
+    if args.archived is not None:
+        changes["archived"] = args.archived
+    defaults: Any = {field.replace("-", "_"): None for field in args.default}
+    if twice := sorted(set(changes) & set(defaults)):
+        args.wrong_usage(f"a value and --default for {', '.join(twice)}")
+    changes |= defaults
+    if not changes:
+        args.wrong_usage("nothing to change was given")
+    return _changed(client.batch.update(args.task, etag=args.etag, timeout=args.timeout, **changes), args)
+
+
+def reactivate(client: Client, args: Namespace) -> int:
+    """Run records of a task that has ended again."""
+    scope = "all" if args.all else "failed_and_unfinished"
+    operation = client.batch.reactivate(args.task, scope=scope, timeout=args.timeout)
+    if args.wait:
+        return _wait(operation, args)
+    if args.json:
+        _show(operation.get_task_info(timeout=args.timeout), args)
+    else:
+        _cli_output.write(operation.id)
     return ALL_SUCCEEDED
 
 
@@ -108,23 +150,37 @@ def cancel(client: Client, args: Namespace) -> int:
 
 def delete(client: Client, args: Namespace) -> int:
     """Delete a task with everything it owns."""
-    client.batch.delete(args.task, timeout=args.timeout)
+    client.batch.delete(args.task, force=args.force, timeout=args.timeout)
     return ALL_SUCCEEDED
 
 
 def handlers(client: Client, args: Namespace) -> int:
     """Show the handlers of the server."""
     found = client.handlers.list(timeout=args.timeout)
-    if args.json:
-        for handler in found:
-            _cli_output.write(_cli_json.dumps(_cli_json.plain(handler.message)))
-    else:
-        _cli_output.table(_cli_output.HANDLER_COLUMNS, map(_cli_output.handler_row, found))
-    return ALL_SUCCEEDED
+    return _show_all(found, _cli_output.HANDLER_COLUMNS, _cli_output.handler_row, args)
 
 
 def _show(info: BatchTaskInfo, args: Namespace) -> None:
     _cli_output.write(_cli_json.dumps(_cli_json.plain(info.message)) if args.json else _cli_output.task_text(info))
+
+
+def _show_all(
+    found: Iterator[Any], columns: Sequence[str], row: Callable[[Any], Sequence[object]], args: Namespace
+) -> int:
+    """Show objects that wrap messages, as JSON lines or as a table."""
+    if args.json:
+        for each in found:
+            _cli_output.write(_cli_json.dumps(_cli_json.plain(each.message)))
+    else:
+        _cli_output.table(columns, map(row, found))
+    return ALL_SUCCEEDED
+
+
+def _changed(info: BatchTaskInfo, args: Namespace) -> int:
+    """Say nothing of a verb that did what it says; with --json, what the task is now."""
+    if args.json:
+        _show(info, args)
+    return ALL_SUCCEEDED
 
 
 def _first(items: Iterator[_T], limit: int | None) -> Iterator[_T]:
@@ -172,12 +228,3 @@ def json_lines(file: BinaryIO, name: str, id_field: str | None) -> Iterator[reco
                 raise InputError(f"{name}:{number}: no string or integer under {id_field!r}")
             record.record_id = str(value[id_field])
         yield record
-
-
-def _json_value(option: str, text: str | None) -> object:
-    if text is None:
-        return None
-    try:
-        return _payload.load_json(text)
-    except ValueError as error:
-        raise InputError(f"{option}: not JSON: {error}") from None

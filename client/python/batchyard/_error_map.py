@@ -50,7 +50,11 @@ class _NoRecordsToCreateError(_errors.NoRecordsError, _errors.InvalidArgumentErr
 
 
 class _NoRecordsToStartError(_errors.NoRecordsError, _errors.FailedPreconditionError):
-    """NO_RECORDS of a start; caught as either of its bases."""
+    """NO_RECORDS of a start or a reactivation; caught as either of its bases."""
+
+
+class _CancelledNotReapedError(_errors.ProcessNotReapedError, _errors.BatchTaskCancelled):
+    """PROCESS_NOT_REAPED of a cancelled task; caught as either of its bases."""
 
 
 # Reasons of a failed call. Two classes where one reason comes with two codes.
@@ -65,6 +69,9 @@ BY_RPC_REASON: Final[dict[str, tuple[type[_errors.RpcError], ...]]] = {
     "REQUEST_ID_REUSED": (_errors.RequestIdReusedError,),
     "ILLEGAL_STATE": (_errors.IllegalStateError,),
     "TASK_COMPLETED": (_errors.TaskCompletedError,),
+    "TASK_NOT_COMPLETED": (_errors.TaskNotCompletedError,),
+    "TASK_SUCCEEDED": (_errors.TaskSucceededError,),
+    "ETAG_MISMATCH": (_errors.EtagMismatchError,),
     "OPERATION_NOT_DONE": (_errors.OperationNotDoneError,),
     "INDEX_MISMATCH": (_errors.IndexMismatchError,),
     "APPEND_IN_PROGRESS": (_errors.AppendInProgressError,),
@@ -79,6 +86,9 @@ BY_TASK_REASON: Final[dict[str, type[_errors.BatchTaskError]]] = {
     "ALL_RECORDS_FAILED": _errors.AllRecordsFailedError,
     "TASK_CANCELLED": _errors.BatchTaskCancelled,
     "PROCESS_NOT_REAPED": _errors.ProcessNotReapedError,
+    "FAILURE_POLICY": _errors.FailurePolicyError,
+    "WALL_CLOCK_EXCEEDED": _errors.WallClockExceededError,
+    "TASK_LIFETIME_EXCEEDED": _errors.TaskLifetimeExceededError,
 }
 
 # Reasons of a record's error.
@@ -160,5 +170,5 @@ def record_error(status: Status, index: int = -1, record_id: str = "") -> _error
 def task_error_class(code: int, reason: str) -> type[_errors.BatchTaskError]:
     """Return the class for a task that ended with this error; CANCELLED (1) always is BatchTaskCancelled."""
     if code == _StatusCode.CANCELLED.value[0]:
-        return _errors.BatchTaskCancelled
+        return _CancelledNotReapedError if reason == "PROCESS_NOT_REAPED" else _errors.BatchTaskCancelled
     return BY_TASK_REASON.get(reason, _errors.BatchTaskError)

@@ -7,8 +7,7 @@
     ├── WaitTimeoutError              the client stopped waiting; the task goes on
     ├── WrongOperationStatusError     a result was asked for before the end
     ├── BatchTaskError                the task ended FAILED
-    │   ├── AllRecordsFailedError
-    │   └── ProcessNotReapedError
+    │   └── …                         one class per `ErrorReason` of a task
     ├── BatchTaskCancelled            the task ended CANCELLED
     └── RecordFailedError             one record failed: one class per `ErrorReason` below it
 
@@ -169,7 +168,10 @@ class InvalidTokenError(InvalidArgumentError):
 
 
 class NoRecordsError(RpcError):
-    """NO_RECORDS: a task cannot start without records (INVALID_ARGUMENT at creation, FAILED_PRECONDITION at start)."""
+    """NO_RECORDS: a task cannot run without records.
+
+    INVALID_ARGUMENT at creation, FAILED_PRECONDITION at start and reactivation.
+    """
 
 
 class DuplicateRecordIdError(InvalidArgumentError):
@@ -196,6 +198,14 @@ class TaskCompletedError(FailedPreconditionError):
     """TASK_COMPLETED: the task is in a final state."""
 
 
+class TaskNotCompletedError(FailedPreconditionError):
+    """TASK_NOT_COMPLETED: only a task that has ended can be reactivated; metadata `state`."""
+
+
+class TaskSucceededError(FailedPreconditionError):
+    """TASK_SUCCEEDED: every record succeeded, so there is nothing to reactivate."""
+
+
 class OperationNotDoneError(FailedPreconditionError):
     """OPERATION_NOT_DONE: only a done operation can be deleted."""
 
@@ -206,6 +216,10 @@ class IndexMismatchError(OutOfRangeError):
 
 class AppendInProgressError(AbortedError):
     """APPEND_IN_PROGRESS: somebody else appends to this task now."""
+
+
+class EtagMismatchError(AbortedError):
+    """ETAG_MISMATCH: the configuration was changed since the etag was read; metadata `etag` is the present one."""
 
 
 class DiskFullError(ResourceExhaustedError):
@@ -287,8 +301,26 @@ class BatchTaskCancelled(BatchTaskError):
     verb = "was cancelled"
 
 
-class ProcessNotReapedError(BatchTaskCancelled):
-    """PROCESS_NOT_REAPED: the task was cancelled, and a process of it could not be ended even by SIGKILL."""
+class ProcessNotReapedError(BatchTaskError):
+    """PROCESS_NOT_REAPED: the task was stopped, and a process of it could not be ended even by SIGKILL.
+
+    Of a task that was cancelled it is a `BatchTaskCancelled` too.
+    """
+
+
+class FailurePolicyError(BatchTaskError):
+    """FAILURE_POLICY: more records failed than the task's `failure_policy` allows, so it was stopped."""
+
+
+class WallClockExceededError(BatchTaskError):
+    """WALL_CLOCK_EXCEEDED: the task took longer than its `max_wall_clock_time`.
+
+    No TimeoutError: of a wait that one means that the task goes on.
+    """
+
+
+class TaskLifetimeExceededError(BatchTaskError):
+    """TASK_LIFETIME_EXCEEDED: the task was older than the server lets a task live."""
 
 
 class RecordFailedError(BatchyardError):

@@ -1,109 +1,22 @@
-"""What the server says about batch tasks, records and handlers, as Python objects over the messages.
+"""What the server says about batch tasks and handlers, as Python objects over the messages.
 
 Each object wraps its message (`.message`) and converts a field when it is asked for; nothing is copied.
 """
 
 from __future__ import annotations
 
-import enum
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from batchyard import _payload
-from batchyard._error_map import record_error
+from batchyard._enums import BatchTaskState, HandlerIsolation, HandlerKind, StopReason, WaitingReason
+from batchyard._policies import FailurePolicy, RetryPolicy
+from batchyard._spans import span_of, time_of
 from batchyard._status import BatchTaskStatus, OperationErrorInfo
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from datetime import datetime, timedelta
 
-    from batchyard._errors import RecordFailedError
-    from batchyard.v1 import batch_task_pb2, handler_pb2, record_pb2
-
-
-class _OpenEnum(enum.IntEnum):
-    """An enum of the contract. A number that this client does not know yet is a member named after its number."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"{cls.__name__.upper()}_{value}"
-        member._value_ = value
-        return member
-
-
-class BatchTaskState(_OpenEnum):
-    """`batchyard.v1.BatchTaskInfo.State`."""
-
-    STATE_UNSPECIFIED = 0
-    DRAFT = 1
-    QUEUED = 2
-    RUNNING = 3
-    CANCELLING = 6
-    SUCCEEDED = 7
-    FAILED = 8
-    CANCELLED = 9
-
-    @property
-    def is_final(self) -> bool:
-        """Whether this state of a generation never changes again."""
-        return self in {BatchTaskState.SUCCEEDED, BatchTaskState.FAILED, BatchTaskState.CANCELLED}
-
-
-class StopReason(_OpenEnum):
-    """`batchyard.v1.BatchTaskInfo.StopReason`."""
-
-    STOP_REASON_UNSPECIFIED = 0
-    CANCEL = 1
-
-
-class WaitingReason(_OpenEnum):
-    """`batchyard.v1.BatchTaskInfo.WaitingReason`."""
-
-    WAITING_REASON_UNSPECIFIED = 0
-    HANDLER_UNAVAILABLE = 1
-    NO_SLOT = 2
-
-
-class RecordState(_OpenEnum):
-    """`batchyard.v1.RecordInfo.State`."""
-
-    STATE_UNSPECIFIED = 0
-    PENDING = 1
-    RUNNING = 2
-    SUCCEEDED = 3
-    FAILED = 4
-    CANCELLED = 5
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the record has an outcome."""
-        return self in {RecordState.SUCCEEDED, RecordState.FAILED, RecordState.CANCELLED}
-
-
-class HandlerKind(_OpenEnum):
-    """`batchyard.v1.Handler.Kind`."""
-
-    KIND_UNSPECIFIED = 0
-    PYTHON = 1
-    COMMAND = 2
-
-
-class HandlerIsolation(_OpenEnum):
-    """`batchyard.v1.Handler.Isolation`."""
-
-    ISOLATION_UNSPECIFIED = 0
-    CGROUP = 1
-    PID_NAMESPACE = 2
-    SUBREAPER = 3
-
-
-def _time(message: Any, field: str) -> datetime | None:
-    if not message.HasField(field):
-        return None
-    stamp: Timestamp = getattr(message, field)
-    return stamp.ToDatetime(tzinfo=UTC)
+    from batchyard.v1 import batch_task_pb2, handler_pb2
 
 
 class BatchTaskInfo:
@@ -195,10 +108,44 @@ class BatchTaskInfo:
         return dict(self.message.labels)
 
     @property
+    def priority(self) -> int:
+        """From −1000 to 1000; of the tasks that wait, those with a higher one get workers first."""
+        return self.message.priority
+
+    @property
+    def parallel_count(self) -> int | None:
+        """At most so many records run at the same time; None: all free slots."""
+        return self.message.parallel_count if self.message.HasField("parallel_count") else None
+
+    @property
+    def max_wall_clock_time(self) -> timedelta | None:
+        """How long a generation may take from its start on; None: no limit."""
+        return span_of(self.message.constraints, "max_wall_clock_time")
+
+    @property
     def record_timeout(self) -> timedelta | None:
         """How long the handler may run on one record; None: no limit."""
-        constraints = self.message.constraints
-        return constraints.record_timeout.ToTimedelta() if constraints.HasField("record_timeout") else None
+        return span_of(self.message.constraints, "record_timeout")
+
+    @property
+    def retention_time(self) -> timedelta | None:
+        """How long the task is kept after its end; None: 30 days."""
+        return span_of(self.message.constraints, "retention_time")
+
+    @property
+    def max_retry_count(self) -> int:
+        """How often a record is tried again after a retryable failure; −1: any number."""
+        return self.message.constraints.max_retry_count
+
+    @property
+    def retry_policy(self) -> RetryPolicy | None:
+        """When and for which errors a record is tried again; None: the defaults."""
+        return RetryPolicy.of(self.message.retry_policy) if self.message.HasField("retry_policy") else None
+
+    @property
+    def failure_policy(self) -> FailurePolicy | None:
+        """How many records may fail; None: any number short of all."""
+        return FailurePolicy.of(self.message.failure_policy) if self.message.HasField("failure_policy") else None
 
     @property
     def counts(self) -> batch_task_pb2.RecordCounts:
@@ -213,119 +160,42 @@ class BatchTaskInfo:
     @property
     def create_time(self) -> datetime | None:
         """When it was created."""
-        return _time(self.message, "create_time")
+        return time_of(self.message, "create_time")
 
     @property
     def start_time(self) -> datetime | None:
         """When its first subtask was leased."""
-        return _time(self.message, "start_time")
+        return time_of(self.message, "start_time")
 
     @property
     def end_time(self) -> datetime | None:
         """When it entered its final state."""
-        return _time(self.message, "end_time")
+        return time_of(self.message, "end_time")
 
     @property
     def update_time(self) -> datetime | None:
         """Last change of configuration or state."""
-        return _time(self.message, "update_time")
+        return time_of(self.message, "update_time")
 
     @property
     def state_transition_time(self) -> datetime | None:
         """Last change of `state`."""
-        return _time(self.message, "state_transition_time")
-
-
-class RecordInfo:
-    """One record with its outcome, once it has one. Times are aware (UTC), by the worker's clock, None while unset."""
-
-    __slots__ = ("message",)
-
-    def __init__(self, message: record_pb2.RecordInfo) -> None:
-        self.message = message
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordInfo) and self.message == other.message
-
-    __hash__ = None  # type: ignore[assignment]  # it wraps a mutable message
-
-    def __repr__(self) -> str:
-        return f"<RecordInfo {self.index} {self.state.name}>"
+        return time_of(self.message, "state_transition_time")
 
     @property
-    def name(self) -> str:
-        """`projects/{project}/batchTasks/{batch_task}/records/{index}`."""
-        return self.message.name
+    def expire_time(self) -> datetime | None:
+        """When the server deletes it; None in states in which it does not."""
+        return time_of(self.message, "expire_time")
 
     @property
-    def index(self) -> int:
-        """Position in the task, 0-based and dense."""
-        return self.message.index
+    def archived(self) -> bool:
+        """A mark for people who want to see it no more."""
+        return self.message.archived
 
     @property
-    def record_id(self) -> str:
-        """The caller's own id, empty if it gave none."""
-        return self.message.record_id
-
-    @property
-    def state(self) -> RecordState:
-        """Current state."""
-        return RecordState(self.message.state)
-
-    @property
-    def is_succeeded(self) -> bool:
-        """Whether it ended well."""
-        return self.message.state == RecordState.SUCCEEDED.value
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether it ended badly."""
-        return self.message.state == RecordState.FAILED.value
-
-    @property
-    def input(self) -> Any:
-        """What was submitted, decoded; None if absent. Only read with view "full"."""
-        return _payload.decode(self.message.input) if self.message.HasField("input") else None
-
-    @property
-    def output(self) -> Any:
-        """What the handler returned, decoded; None if it returned nothing or has not ended well.
-
-        Raises:
-            ValueError: the output says it is JSON and is not.
-        """
-        return _payload.decode(self.message.output) if self.message.HasField("output") else None
-
-    @property
-    def error(self) -> RecordFailedError | None:
-        """Why it failed, as an exception that can be raised; None unless FAILED."""
-        message = self.message
-        return record_error(message.error, message.index, message.record_id) if message.HasField("error") else None
-
-    @property
-    def attempt(self) -> int:
-        """How many executions are known to have begun in this generation."""
-        return self.message.attempt
-
-    @property
-    def generation(self) -> int:
-        """The generation of this outcome."""
-        return self.message.generation
-
-    @property
-    def exit_code(self) -> int | None:
-        """Exit code of a command (−n: ended by signal n); None for other kinds."""
-        return self.message.exit_code if self.message.HasField("exit_code") else None
-
-    @property
-    def start_time(self) -> datetime | None:
-        """When the execution that ended began."""
-        return _time(self.message, "start_time")
-
-    @property
-    def end_time(self) -> datetime | None:
-        """When it ended."""
-        return _time(self.message, "end_time")
+    def etag(self) -> str:
+        """Stands for the present configuration; given back with a verb, it refuses what others have changed."""
+        return self.message.etag
 
 
 class HandlerInfo:

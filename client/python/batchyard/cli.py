@@ -16,8 +16,9 @@ import grpc
 
 from batchyard import _cli_output, _cli_verbs
 from batchyard._channel import DEFAULT_TARGET, version
+from batchyard._cli_options import DEFAULTS, poll_timeout, span, task_settings
+from batchyard._enums import BatchTaskState
 from batchyard._errors import BatchTaskError, BatchyardError, RpcError, WaitTimeoutError
-from batchyard._info import BatchTaskState
 from batchyard._sync.client import Client
 
 if TYPE_CHECKING:
@@ -88,30 +89,41 @@ def _parser() -> argparse.ArgumentParser:
     _common(parser, top=True)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, run: object, text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: object, text: str, *, task: bool = True) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text, description=text)
         _common(made, top=False)
-        made.set_defaults(run=run)
+        made.set_defaults(run=run, wrong_usage=made.error)
+        if task:
+            made.add_argument("task", help="task id or name")
         return made
 
-    _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each."))
-    listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.")
+    _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each.", task=False))
+    listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.", task=False)
     states = [state.name.lower() for state in BatchTaskState if state]
     listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
-    listed.add_argument("--limit", type=int, metavar="N", help="at most so many")
-    verb("get", _cli_verbs.get, "Show one task.").add_argument("task", help="task id or name")
-    waited = verb("wait", _cli_verbs.wait, "Wait for the end of a task.")
-    waited.add_argument("task", help="task id or name")
-    _poll_timeout(waited)
+    _limit(listed)
+    verb("get", _cli_verbs.get, "Show one task.")
+    poll_timeout(verb("wait", _cli_verbs.wait, "Wait for the end of a task."))
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
-    shown.add_argument("task", help="task id or name")
     shown.add_argument("--failed", action="store_true", help="only those that failed")
     shown.add_argument("--order", choices=("index", "completion"), default="index")
     shown.add_argument("--input", action="store_true", help="the inputs too (with --json)")
-    shown.add_argument("--limit", type=int, metavar="N", help="at most so many")
-    verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.").add_argument("task")
-    verb("delete", _cli_verbs.delete, "Delete a draft or ended task with its records.").add_argument("task")
-    verb("handlers", _cli_verbs.handlers, "List the handlers of the server.")
+    shown.add_argument("--generation", type=int, metavar="N", help="as they were at its end; default: the current one")
+    _limit(shown)
+    _limit(verb("subtasks", _cli_verbs.subtasks, "Show what was leased to workers, newest first."))
+    tried = verb("attempts", _cli_verbs.attempts, "Show the executions of one record, oldest first.")
+    tried.add_argument("index", type=int, metavar="INDEX", help="position of the record in the task")
+    verb("pause", _cli_verbs.pause, "Let no further record start; those that run may end.")
+    verb("resume", _cli_verbs.resume, "Let a paused task go on.")
+    verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.")
+    again = verb("reactivate", _cli_verbs.reactivate, "Run what failed or did not end of an ended task again.")
+    again.add_argument("--all", action="store_true", help="every record, also those that succeeded")
+    again.add_argument("--wait", action="store_true", help="wait for the end; the exit code says how it went")
+    poll_timeout(again)
+    _update_options(verb("update", _cli_verbs.update, "Change the configuration of a task."))
+    removed = verb("delete", _cli_verbs.delete, "Delete a draft or ended task with its records.")
+    removed.add_argument("--force", action="store_true", help="also one that has not ended; what runs is killed")
+    verb("handlers", _cli_verbs.handlers, "List the handlers of the server.", task=False)
     return parser
 
 
@@ -134,7 +146,7 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         default=default(environment.get("BATCHYARD_PROJECT", "default")),
         help="the project (BATCHYARD_PROJECT; default: default)",
     )
-    parser.add_argument("--timeout", type=_seconds, metavar="S", default=default(60.0), help="seconds per call (60)")
+    parser.add_argument("--timeout", type=span, metavar="T", default=default(60.0), help="for each call (60)")
     parser.add_argument("--json", action="store_true", default=default(False), help="JSON lines on stdout")
 
 
@@ -142,32 +154,30 @@ def _submit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.jsonl", help="one JSON value per line; - reads stdin")
     parser.add_argument("--handler", required=True, metavar="NAME", help="what is run over each record")
     parser.add_argument("--wait", action="store_true", help="wait for the end; the exit code says how it went")
-    _poll_timeout(parser)
+    poll_timeout(parser)
     parser.add_argument("--id-field", metavar="KEY", help="take each record's id from this key of its object")
-    parser.add_argument("--parameters", metavar="JSON", help="arguments for the whole batch")
-    parser.add_argument("--label", type=_label, action="append", default=[], metavar="KEY=VALUE", help="repeatable")
-    parser.add_argument("--display-name", metavar="TEXT")
     parser.add_argument("--task-id", metavar="ID", help="id of the new task; default: made by the server")
-    parser.add_argument("--record-timeout", type=_seconds, metavar="S", help="seconds per record; default: no limit")
     parser.add_argument("--request-id", metavar="UUID4", help="makes the command safe to repeat")
+    task_settings(parser)
 
 
-def _poll_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--poll-timeout", type=_seconds, metavar="S", help="stop waiting after so many seconds: exit 4")
+def _update_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--etag", metavar="ETAG", help="only if its configuration is still that one (see get)")
+    parser.add_argument("--archived", action=argparse.BooleanOptionalAction, help="mark it as seen no more, or not")
+    parser.add_argument(
+        "--default",
+        action="append",
+        default=[],
+        choices=DEFAULTS,
+        metavar="SETTING",
+        help=f"give it its default again; repeatable: {', '.join(DEFAULTS)}",
+    )
+    parser.add_argument("--handler", metavar="NAME", help="another handler, of a draft")
+    task_settings(parser)
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: seconds, not negative")
-    return value
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text}: KEY=VALUE is needed")
-    return key, value
+def _limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, metavar="N", help="at most so many")
 
 
 if __name__ == "__main__":

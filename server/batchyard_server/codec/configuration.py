@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.codec import parts
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument
 from batchyard_server.model.settings import Settings
+
+M = TypeVar("M", bound=Message)
 
 SHOWN = (
     "display_name",
@@ -54,25 +57,30 @@ class Configuration:
 def read(info: BatchTaskInfo) -> Configuration:
     """The configuration in a message; other fields of it are passed over. Raises InvalidArgument."""
     check_id(info.handler, "batch_task.handler")
-    at_most(limits.DISPLAY_NAME, len(info.display_name.encode()))
-    _check_labels(info.labels)
-    settings = _settings(info)
+    settings, parameters = check(info)
     shown = BatchTaskInfo()
     copy(info, shown, SHOWN)
     return Configuration(
         handler=info.handler,
         shown=shown.SerializeToString(deterministic=True),
-        parameters=_parameters(info),
+        parameters=parameters,
         settings=settings,
     )
 
 
-def copy(source: BatchTaskInfo, to: BatchTaskInfo, fields: tuple[str, ...]) -> None:
+def check(info: BatchTaskInfo) -> tuple[Settings, bytes]:
+    """Raise InvalidArgument for what may not be so, the handler apart; return settings and serialized parameters."""
+    at_most(limits.DISPLAY_NAME, len(info.display_name.encode()))
+    _check_labels(info.labels)
+    return _settings(info), _parameters(info)
+
+
+def copy(source: M, to: M, fields: Collection[str]) -> None:
     """Give `to` these fields of `source`; what is not set there is not set then."""
     wanted = {descriptor.name: value for descriptor, value in source.ListFields() if descriptor.name in fields}
     for name in fields:
-        to.ClearField(name)  # pyright: ignore[reportArgumentType] - a name of SHOWN
-    to.MergeFrom(BatchTaskInfo(**wanted))
+        to.ClearField(name)
+    to.MergeFrom(type(to)(**wanted))
 
 
 def fixed_info(*, name: str, uid: str, create_us: int, configuration: Configuration) -> bytes:

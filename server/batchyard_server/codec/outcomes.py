@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
 from batchyard.v1 import record_pb2
-from batchyard_server.codec import parts, segments
+from batchyard_server.codec import attempts, parts, segments
 from batchyard_server.codec.v1 import shadow_pb2
+from batchyard_server.model import limits
+from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.task import Flush, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A record of a flush that failed.
+
+    Attributes:
+        code: number of google.rpc.Code.
+        retryable: what the handler said of it, None if nothing.
+        error: serialized google.rpc.Status.
+        attempt: serialized RecordAttempt.
+    """
+
+    index: int
+    code: int
+    retryable: bool | None
+    error: bytes
+    attempt: bytes
 
 
 def failed_record(
@@ -59,3 +83,56 @@ def of_records(ranges: list[tuple[int, int]], records: Sequence[bytes]) -> Flush
         failed=[index for index, _ in failures],
         failures=failures,
     )
+
+
+def failed_records(flush: Flush, worker: str) -> list[Failed]:
+    """Those of a flush of `worker` that failed, in its order."""
+    wanted = set(flush.failed)
+    records = zip(rg.indexes(flush.ranges), segments.split_page(flush.page), strict=True)
+    return [_failed(index, record, worker) for index, record in records if index in wanted]
+
+
+def without(flush: Flush, taken: Collection[int], failed: Sequence[Failed]) -> Flush:
+    """The flush without these of its records; `failed` are those that failed of all of them."""
+    records = zip(rg.indexes(flush.ranges), segments.split_page(flush.page), strict=True)
+    kept = [(index, record) for index, record in records if index not in taken]
+    left = [each for each in failed if each.index not in taken]
+    return replace(
+        flush,
+        ranges=rg.from_indexes(index for index, _ in kept),
+        count=len(kept),
+        page=segments.join_page(record for _, record in kept),
+        failed=[each.index for each in left],
+        failures=_first(left),
+    )
+
+
+def _failed(index: int, record: bytes, worker: str) -> Failed:
+    info = record_pb2.RecordInfo.FromString(record)
+    return Failed(
+        index=index,
+        code=info.error.code,
+        retryable=_retryable(info.error),
+        error=info.error.SerializeToString(),
+        attempt=attempts.of_outcome(info, worker),
+    )
+
+
+def _retryable(error: Status) -> bool | None:
+    info = ErrorInfo()
+    for detail in error.details:
+        if detail.Unpack(info):
+            return {"true": True, "false": False}.get(info.metadata.get("retryable", ""))
+    return None
+
+
+def _first(failed: Sequence[Failed]) -> list[tuple[int, bytes]]:
+    """Errors of the first ones, as many as are ever kept of a task; none after one that was passed over."""
+    found: list[tuple[int, bytes]] = []
+    room = limits.FAILED_REQUESTS_BYTES
+    for each in failed[: limits.FAILED_REQUESTS]:
+        room -= len(each.error)
+        if room < 0:
+            break
+        found.append((each.index, each.error))
+    return found

@@ -51,6 +51,11 @@ def only_record(records: bytes) -> bytes | None:
     return found[0] if found else None
 
 
+def subtask_page(entries: bytes, token: str) -> bytes:
+    """ListSubtasksResponse. It has the shape of a task page: subtasks = 1, next_page_token = 2."""
+    return task_page(entries, token)
+
+
 def operation_page(operations: Sequence[bytes], token: str) -> bytes:
     """ListOperationsResponse. It has the shape of a task page: operations = 1, next_page_token = 2."""
     return shadow_pb2.RawTaskPage(batch_tasks=operations, token=token).SerializeToString()

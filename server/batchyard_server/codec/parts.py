@@ -1,14 +1,28 @@
-"""Which small pieces do all messages share? Numbers and times of the wire, and a Status with its ErrorInfo."""
+"""Which small pieces do all messages share? Parsing, numbers and times of the wire, and a Status with its ErrorInfo."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from batchyard_server.model.errors import DOMAIN, Code, Reason
+from batchyard_server.model.errors import DOMAIN, Code, InvalidArgument, Reason
+
+M = TypeVar("M", bound=Message)
+
+
+def parse(kind: type[M], raw: bytes) -> M:
+    """`raw` as a message of `kind`. Raises InvalidArgument (MALFORMED_REQUEST)."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise InvalidArgument(
+            "", f"the request is not a valid {kind.DESCRIPTOR.full_name}", reason=Reason.MALFORMED_REQUEST
+        ) from None
 
 
 def varint(value: int) -> bytes:

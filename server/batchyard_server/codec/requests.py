@@ -1,4 +1,4 @@
-"""What does the caller ask for? Bytes of a request → checked plain values; the only reader of request messages.
+"""What does the caller want done? Bytes of a request that changes something → checked plain values.
 
 Every function raises InvalidArgument: MALFORMED_REQUEST for bytes that are no such message, else naming the field.
 """
@@ -8,21 +8,18 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TypeVar
 
 from google.longrunning import operations_pb2 as lro
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard_server.codec import configuration, inputs
-from batchyard_server.codec.configuration import Configuration, at_most, check_id, duration_us
+from batchyard_server.codec import configuration, inputs, update
+from batchyard_server.codec.configuration import Configuration, at_most, check_id
+from batchyard_server.codec.parts import parse
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
-from batchyard_server.model.names import HandlerName, OperationName, RecordName, TaskName
-from batchyard_server.model.record import Order, View
+from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.task import RequestKey
-
-M = TypeVar("M", bound=Message)
 
 _UUID4 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
 _DIGEST_VERSION = b"\x01"
@@ -63,6 +60,16 @@ class DeleteTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """UpdateBatchTask."""
+
+    name: TaskName
+    request: RequestKey | None
+    etag: str
+    patch: update.Patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReactivateTask:
     """ReactivateBatchTask. `everything`: scope ALL."""
 
@@ -70,46 +77,6 @@ class ReactivateTask:
     request: RequestKey | None
     etag: str
     everything: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListPage:
-    """One page of a collection. `token` is the page or resume token, unread; `token_field` is what errors call it."""
-
-    project: str
-    size: int
-    token: str
-    token_field: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRecords:
-    """One page of a task's records, or a stream of them."""
-
-    name: TaskName
-    size: int
-    token: str
-    token_field: str
-    order: Order
-    view: View
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitOperation:
-    """WaitOperation; `seconds` is None if the request carries no timeout."""
-
-    name: OperationName
-    seconds: float | None
-
-
-def parse(kind: type[M], raw: bytes) -> M:
-    """`raw` as a message of `kind`."""
-    try:
-        return kind.FromString(raw)
-    except DecodeError:
-        raise InvalidArgument(
-            "", f"the request is not a valid {kind.DESCRIPTOR.full_name}", reason=Reason.MALFORMED_REQUEST
-        ) from None
 
 
 def create_task(raw: bytes) -> CreateTask:
@@ -161,6 +128,18 @@ def resume_task(raw: bytes) -> ChangeTask:
     return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
 
 
+def update_task(raw: bytes) -> UpdateTask:
+    """Read UpdateBatchTask."""
+    request = parse(service.UpdateBatchTaskRequest, raw)
+    name = names.parse_task(request.batch_task.name, "batch_task.name")
+    return UpdateTask(
+        name=name,
+        etag=request.batch_task.etag,
+        patch=update.read(request),
+        request=_request_key("update", name.project, request),
+    )
+
+
 def reactivate_task(raw: bytes) -> ReactivateTask:
     """Read ReactivateBatchTask."""
     request = parse(service.ReactivateBatchTaskRequest, raw)
@@ -198,84 +177,6 @@ def delete_task(raw: bytes) -> DeleteTask:
     )
 
 
-def get_task(raw: bytes) -> TaskName:
-    """Read GetBatchTask."""
-    return names.parse_task(parse(service.GetBatchTaskRequest, raw).name)
-
-
-def get_record(raw: bytes) -> tuple[RecordName, View]:
-    """Read GetRecord; the default view is FULL."""
-    request = parse(service.GetRecordRequest, raw)
-    return names.parse_record(request.name), _view(request.view, View.FULL)
-
-
-def get_handler(raw: bytes) -> HandlerName:
-    """Read GetHandler."""
-    return names.parse_handler(parse(service.GetHandlerRequest, raw).name)
-
-
-def list_tasks(raw: bytes) -> ListPage:
-    """Read ListBatchTasks."""
-    request = parse(service.ListBatchTasksRequest, raw)
-    return _list_page(request.parent, "parent", request.page_size, request.page_token)
-
-
-def stream_tasks(raw: bytes) -> ListPage:
-    """Read StreamBatchTasks."""
-    request = parse(service.StreamBatchTasksRequest, raw)
-    return ListPage(
-        project=names.parse_project(request.parent),
-        size=_stream_page_size(request.page_size),
-        token=request.resume_token,
-        token_field="resume_token",  # noqa: S106 - the name of a field
-    )
-
-
-def list_handlers(raw: bytes) -> ListPage:
-    """Read ListHandlers."""
-    request = parse(service.ListHandlersRequest, raw)
-    return _list_page(request.parent, "parent", request.page_size, request.page_token)
-
-
-def list_operations(raw: bytes) -> ListPage:
-    """Read ListOperations. Nothing is ever unreachable, so return_partial_success changes nothing."""
-    request = parse(lro.ListOperationsRequest, raw)
-    if request.filter:
-        raise InvalidArgument("filter", "is not supported by this server")
-    return _list_page(request.name, "name", request.page_size, request.page_token)
-
-
-def list_records(raw: bytes) -> ListRecords:
-    """Read ListRecords."""
-    request = parse(service.ListRecordsRequest, raw)
-    return ListRecords(
-        name=names.parse_task(request.parent, "parent"),
-        size=_page_size(request.page_size),
-        token=request.page_token,
-        token_field="page_token",  # noqa: S106
-        order=_order(request.order),
-        view=_view(request.view, View.BASIC),
-    )
-
-
-def stream_records(raw: bytes) -> ListRecords:
-    """Read StreamRecords."""
-    request = parse(service.StreamRecordsRequest, raw)
-    return ListRecords(
-        name=names.parse_task(request.parent, "parent"),
-        size=_stream_page_size(request.page_size),
-        token=request.resume_token,
-        token_field="resume_token",  # noqa: S106
-        order=_order(request.order),
-        view=_view(request.view, View.BASIC),
-    )
-
-
-def get_operation(raw: bytes) -> OperationName:
-    """Read GetOperation."""
-    return names.parse_operation(parse(lro.GetOperationRequest, raw).name)
-
-
 def cancel_operation(raw: bytes) -> OperationName:
     """Read CancelOperation."""
     return names.parse_operation(parse(lro.CancelOperationRequest, raw).name)
@@ -284,46 +185,6 @@ def cancel_operation(raw: bytes) -> OperationName:
 def delete_operation(raw: bytes) -> OperationName:
     """Read DeleteOperation."""
     return names.parse_operation(parse(lro.DeleteOperationRequest, raw).name)
-
-
-def wait_operation(raw: bytes) -> WaitOperation:
-    """Read WaitOperation."""
-    request = parse(lro.WaitOperationRequest, raw)
-    seconds = duration_us(request.timeout, "timeout") / 1e6 if request.HasField("timeout") else None
-    if seconds is not None and seconds < 0:
-        raise InvalidArgument("timeout", "must not be negative")
-    return WaitOperation(name=names.parse_operation(request.name), seconds=seconds)
-
-
-def _list_page(parent: str, parent_field: str, size: int, token: str) -> ListPage:
-    return ListPage(
-        project=names.parse_project(parent, parent_field),
-        size=_page_size(size),
-        token=token,
-        token_field="page_token",  # noqa: S106
-    )
-
-
-def _page_size(size: int, default: int = limits.DEFAULT_PAGE_SIZE, limit: limits.Limit = limits.PAGE_SIZE) -> int:
-    if size < 0:
-        raise InvalidArgument(limit.field, "must not be negative")
-    return min(size or default, limit.maximum)
-
-
-def _stream_page_size(size: int) -> int:
-    return _page_size(size, limits.STREAM_PAGE_SIZE.maximum, limits.STREAM_PAGE_SIZE)
-
-
-def _order(value: int) -> Order:
-    if value not in (0, *Order):
-        raise InvalidArgument("order", "is not a value of RecordInfo.Order")
-    return Order(value or Order.INDEX)
-
-
-def _view(value: int, default: View) -> View:
-    if value not in (0, *View):
-        raise InvalidArgument("view", "is not a value of RecordInfo.View")
-    return View(value or default)
 
 
 def _request_key(verb: str, project: str, request: Message) -> RequestKey | None:

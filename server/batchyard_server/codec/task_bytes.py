@@ -150,14 +150,14 @@ def failure_policy_error(task: Task) -> bytes:
 
 def wall_clock_error(task: Task) -> bytes:
     """Serialized Status of a task that took too long: DEADLINE_EXCEEDED / WALL_CLOCK_EXCEEDED."""
-    limit = f"{task.settings.max_wall_clock_us / 1e6:g}s"
+    limit = f"{task.settings.max_wall_clock_us / 1e6:.15g}s"
     message = f"the batch task took longer than its max_wall_clock_time of {limit}"
     return _failed(Code.DEADLINE_EXCEEDED, Reason.WALL_CLOCK_EXCEEDED, message, {"max_wall_clock_time": limit})
 
 
 def lifetime_error(lifetime_us: int) -> bytes:
     """Serialized Status of a task that grew too old: DEADLINE_EXCEEDED / TASK_LIFETIME_EXCEEDED."""
-    limit = f"{lifetime_us / 1e6:g}s"
+    limit = f"{lifetime_us / 1e6:.15g}s"
     message = f"the batch task was not finished within {limit} of its creation"
     return _failed(Code.DEADLINE_EXCEEDED, Reason.TASK_LIFETIME_EXCEEDED, message, {"max_task_lifetime": limit})
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from batchyard_server.model.handler import HandlerSpec
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class ConfigError(Exception):
@@ -47,6 +47,7 @@ class Config:
         workers: worker processes, at least 1.
         drain_timeout_seconds: what in-flight records get at SIGTERM before they are killed.
         max_worker_lost: how often the worker may die under a record before that record FAILED.
+        max_task_lifetime_seconds: what a task may take from its creation to its end, more than 0.
         isolation: level by which processes are killed (`model.handler.Isolation`, lower-case); "" = the strongest here.
         module_path: folders of the PYTHONPATH given to the server, for workers only.
         failpoints: for tests, see model.failpoints.
@@ -58,6 +59,7 @@ class Config:
     workers: int
     drain_timeout_seconds: float = 30.0
     max_worker_lost: int = 2
+    max_task_lifetime_seconds: float = 180 * 86_400.0
     isolation: str = ""
     module_path: tuple[str, ...] = ()
     failpoints: str = ""
@@ -76,10 +78,10 @@ def parse_address(text: str) -> Address:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in `500ms`, `1.5s`, `2m`, `1h`. Raises ConfigError."""
+    """Seconds in `500ms`, `1.5s`, `2m`, `1h`, `180d`. Raises ConfigError."""
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h")
+        raise ConfigError(f"{text!r} is not a duration such as 500ms, 30s, 2m, 1h or 7d")
     return float(found[1]) * _UNITS[found[2]]
 
 

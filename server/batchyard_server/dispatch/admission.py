@@ -19,6 +19,7 @@ from typing import Any
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
+from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import Settler
 from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.states import StopReason, TaskState
@@ -41,6 +42,7 @@ class Admission:
         store: Store,
         executor: Executor,
         settler: Settler,
+        retrier: Retrier,
         ready: Ready,
         *,
         pause: Pause,
@@ -51,6 +53,7 @@ class Admission:
         self._store = store
         self._executor = executor
         self._settler = settler
+        self._retrier = retrier
         self._ready = ready
         self._pause = pause
         self._retry_seconds = retry_seconds
@@ -131,6 +134,7 @@ class Admission:
     def _fill(self, queue: TaskQueue, live: LiveTask) -> None:
         queue.give_back(list(live.pending))
         queue.attempts.update(live.attempts)
+        self._retrier.admit(queue)
         self._ready.add(queue)
 
     # -- a pause --------------------------------------------------------------------------------------------------

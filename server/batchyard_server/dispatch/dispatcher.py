@@ -15,19 +15,23 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from batchyard_server.dispatch import ends
 from batchyard_server.dispatch.admission import Admission
 from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
 from batchyard_server.dispatch.queue import Ready, TaskQueue
-from batchyard_server.dispatch.settle import RETRY_SECONDS, Settler
+from batchyard_server.dispatch.retries import Retrier
+from batchyard_server.dispatch.settle import NOTHING, RETRY_SECONDS, Begun, Settler
 from batchyard_server.dispatch.sizing import Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
+from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.states import WaitingReason
-from batchyard_server.model.task import Attempts, Flush, Lease
+from batchyard_server.model.subtask import RETURNED, LeaseEnd
+from batchyard_server.model.task import Flush, Lease
 from batchyard_server.store.protocols import LiveTask, Store
 
 log = logging.getLogger(__name__)
@@ -48,13 +52,17 @@ class Dispatcher:
         executor: Executor,
         *,
         slots: int,
+        node: str,
         max_worker_lost: int,
+        clock: Clock,
+        randomness: Randomness,
         failpoints: Failpoints,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._store = store
         self._executor = executor
         self._slots = slots
+        self._node = node
         self._retry_seconds = retry_seconds
         self._ready = Ready()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
@@ -63,8 +71,10 @@ class Dispatcher:
         self._pause = Pause()
         self._jobs = Jobs(self._pause)
         self._spawn = self._jobs.spawn
+        self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
         self._settler = Settler(
             store,
+            retrier=self._retrier,
             max_worker_lost=max_worker_lost,
             failpoints=failpoints,
             pause=self._pause,
@@ -74,6 +84,7 @@ class Dispatcher:
             store,
             executor,
             self._settler,
+            self._retrier,
             self._ready,
             pause=self._pause,
             retry_seconds=retry_seconds,
@@ -114,6 +125,7 @@ class Dispatcher:
         await self._executor.stop()
         self._pause.end()
         await self._jobs.finish(STOP_SECONDS)
+        self._retrier.stop()
         self._unsubscribe()
 
     # -- Live: what the engine asks -------------------------------------------------------------------------------
@@ -198,7 +210,13 @@ class Dispatcher:
             return
         subtask = Subtask(
             task=queue.task,
-            lease=Lease(task_key=queue.task.key, generation=queue.task.generation, ranges=taken, worker=slot.name),
+            lease=Lease(
+                task_key=queue.task.key,
+                generation=queue.task.generation,
+                ranges=taken,
+                worker=slot.name,
+                node=self._node,
+            ),
             inputs=inputs,
             attempts=queue.attempts_of(taken),
             estimate_ns=estimate,
@@ -268,7 +286,7 @@ class Dispatcher:
 
     def returned(self, subtask: Subtask) -> None:
         """See Reports.returned."""
-        self._spawn(self._give_back(subtask, {}, ()))
+        self._spawn(self._give_back(subtask, NOTHING, ()))
 
     def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """See Reports.trimmed."""
@@ -287,16 +305,14 @@ class Dispatcher:
 
     async def _commit(self, subtask: Subtask, flush: Flush, last: bool, ack: Callable[[], None]) -> None:
         try:
-            stored = bool(flush.count) and await self._settler.store_outcomes(subtask, flush)
+            if flush.count:
+                await self._settler.store_outcomes(subtask, flush)
         finally:
             self._written(subtask)
         ack()
-        queue = self._queue_of(subtask)
-        if stored and queue is not None:
-            queue.forget_attempts(flush.ranges)
         if last:
             await self._settled(subtask)
-            await self._give_back(subtask, {}, ())
+            await self._give_back(subtask, NOTHING, ())
 
     async def _trim(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """What never begins there may run elsewhere, now."""
@@ -314,6 +330,13 @@ class Dispatcher:
         queue = self._queues.get(subtask.task.key)
         return queue if queue is not None and subtask in queue.subtasks else None
 
+    def _retry(self, due: Mapping[TaskQueue, rg.Ranges]) -> None:
+        """The time has come for these records to be tried again."""
+        for queue, ranges in due.items():
+            queue.give_back(ranges)
+            self._ready.add(queue)
+        self.pump()
+
     def _written(self, subtask: Subtask) -> None:
         subtask.commits -= 1
         if subtask.settled is not None and not subtask.commits:
@@ -321,8 +344,10 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
-        begun = await self._settler.settle(subtask, loss) if subtask.open else {}
-        await self._give_back(subtask, begun, loss.unreaped)
+        queue = self._queues.get(subtask.task.key)
+        end = ends.of_loss(loss, subtask, queue.task if queue is not None else None, shuts_down=self._draining)
+        begun = await self._settler.settle(subtask, loss, end) if subtask.open else NOTHING
+        await self._give_back(subtask, begun, loss.unreaped, end)
 
     async def _settled(self, subtask: Subtask) -> None:
         """Wait until every flush and trim of the subtask that arrived has been written."""
@@ -331,14 +356,16 @@ class Dispatcher:
             await subtask.settled
             subtask.settled = None
 
-    async def _give_back(self, subtask: Subtask, begun: dict[int, Attempts], unreaped: tuple[int, ...]) -> None:
+    async def _give_back(
+        self, subtask: Subtask, begun: Begun, unreaped: tuple[int, ...], end: LeaseEnd = RETURNED
+    ) -> None:
         """The end of a subtask; what is open of it becomes pending again."""
         await subtask.granted
         if subtask.open or unreaped:
-            await self._settler.release(subtask.lease, begun, unreaped)
+            await self._settler.release(subtask.lease, begun, unreaped, end)
         queue = self._queue_of(subtask)
         if queue is not None:
-            queue.attempts.update(begun)
+            queue.attempts.update(begun.attempts)
             self._requeue(queue, subtask.open)
         bounded = self._admission.ended(subtask)
         self._check_idle()

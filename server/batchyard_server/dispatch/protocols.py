@@ -65,6 +65,7 @@ class Loss:
         begun_to: records of the subtask, counted from its first, that had begun.
         started_us, ended_us: wall clock; when that record began, when the loss was seen.
         exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.
+        exit_code: the same as a number, −n for signal n; None = not known.
         unreaped: ids of processes that not even SIGKILL ended within the bound.
     """
 
@@ -74,6 +75,7 @@ class Loss:
     started_us: int
     ended_us: int
     exit: str
+    exit_code: int | None = None
     unreaped: tuple[int, ...] = ()
 
 

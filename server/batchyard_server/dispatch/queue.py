@@ -13,12 +13,23 @@ from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Attempts, Task
 
 
+class Held:
+    """Records of a queue that are not pending before a moment. `queue` is None once they wait no more."""
+
+    __slots__ = ("queue", "ranges")
+
+    def __init__(self, queue: TaskQueue, ranges: rg.Ranges) -> None:
+        self.queue: TaskQueue | None = queue
+        self.ranges = ranges
+
+
 class TaskQueue:
     """One live task, in one generation, in memory. The store is the truth; this is rebuilt from it at start.
 
     Attributes:
-        pending: indexes that wait, ascending. With those of `subtasks` and of the ones being cut they are all that
-            have no outcome.
+        pending: indexes that can run, ascending. With those of `held`, of `subtasks` and of the ones being cut they
+            are all that have no outcome.
+        held: those that failed and wait for their next try; kept by Retrier.
         cutting: a subtask is being prepared and is not in `subtasks` yet. Only one at a time: where it ends depends
             on what is stored together, and the next one that begins there need not take a segment apart.
         slots: how many of its subtasks each slot has or is about to get, by the slot's name.
@@ -35,6 +46,7 @@ class TaskQueue:
         "cutting",
         "dropped",
         "ending",
+        "held",
         "in_line",
         "pace",
         "pending",
@@ -50,6 +62,7 @@ class TaskQueue:
         self.pending: deque[tuple[int, int]] = deque(pending)
         self.pending_count = rg.count(pending)
         self.attempts = attempts
+        self.held: set[Held] = set()
         self.subtasks: set[Subtask] = set()
         self.slots: Counter[str] = Counter()
         self.pace = Pace()
@@ -116,21 +129,40 @@ class TaskQueue:
             self.pending = deque(rg.normalize([*ranges, *self.pending]))
             self.pending_count += rg.count(ranges)
 
+    def withhold(self, ranges: rg.Ranges) -> None:
+        """Take pending indexes out, for `hold`."""
+        self.pending = deque(rg.subtract(self.pending, ranges))
+        self.pending_count -= rg.count(ranges)
+
+    def hold(self, ranges: rg.Ranges) -> Held:
+        """Keep indexes that are not pending until `let_go`."""
+        held = Held(self, ranges)
+        self.held.add(held)
+        return held
+
+    def let_go(self, held: Held) -> None:
+        """Keep them no more; the caller gives them back."""
+        self.held.discard(held)
+        held.queue = None
+
     def forget_pending(self) -> None:
         """Run nothing more of it."""
         self.pending.clear()
         self.pending_count = 0
+        for held in list(self.held):
+            self.let_go(held)
 
     def attempts_of(self, ranges: rg.Ranges) -> dict[int, Attempts]:
         """What is known of earlier executions of these indexes."""
         if not self.attempts:
             return {}
-        return {i: a for i, a in self.attempts.items() if any(start <= i < end for start, end in ranges)}
+        return {index: self.attempts[index] for index in rg.indexes(ranges) if index in self.attempts}
 
     def forget_attempts(self, ranges: rg.Ranges) -> None:
         """These indexes have their outcome."""
-        for index in self.attempts_of(ranges):
-            del self.attempts[index]
+        if self.attempts:
+            for index in rg.indexes(ranges):
+                self.attempts.pop(index, None)
 
 
 class Ready:

@@ -5,21 +5,36 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from batchyard_server.codec import attempts as codec
 from batchyard_server.codec import outcomes
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
+from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
-from batchyard_server.model.task import Attempts, Flush, Lease, Task
+from batchyard_server.model.subtask import COMPLETED, LeaseEnd
+from batchyard_server.model.task import NO_ATTEMPTS, Attempts, Flush, Lease, Retries, Task
 from batchyard_server.store.protocols import LeaseStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_SECONDS = 0.5  # between two tries of a write that the store could not take
-NONE = Attempts(begun=0, lost=0)
+
+
+class Begun(NamedTuple):
+    """Records that began under a lease and have no outcome: what is known of them, and of those executions.
+
+    `interrupted`: (index, serialized RecordAttempt).
+    """
+
+    attempts: Mapping[int, Attempts]
+    interrupted: Sequence[tuple[int, bytes]]
+
+
+NOTHING = Begun({}, ())
 
 
 class Settler:
@@ -29,9 +44,17 @@ class Settler:
     """
 
     def __init__(
-        self, store: LeaseStore, *, max_worker_lost: int, failpoints: Failpoints, pause: Pause, retry_seconds: float
+        self,
+        store: LeaseStore,
+        *,
+        retrier: Retrier,
+        max_worker_lost: int,
+        failpoints: Failpoints,
+        pause: Pause,
+        retry_seconds: float,
     ) -> None:
         self._store = store
+        self._retrier = retrier
         self._max_worker_lost = max_worker_lost
         self._failpoints = failpoints
         self._pause = pause
@@ -48,8 +71,21 @@ class Settler:
         self._passed("dispatch.after_grant")
         return True
 
-    async def store_outcomes(self, subtask: Subtask, flush: Flush) -> bool:
-        """Make outcomes durable and take them off `subtask.open`. False if the lease does not hold them.
+    async def store_outcomes(
+        self, subtask: Subtask, flush: Flush, end: LeaseEnd = COMPLETED, *, retry: bool = True
+    ) -> bool:
+        """Make outcomes, or with `retry` what follows from failures, durable and take them off `subtask.open`.
+
+        `end`: how the lease ends if they are its last ones. False if the lease does not hold them.
+        """
+        retries = self._retrier.plan(subtask, flush) if retry else None
+        stored = await self._store_outcomes(subtask, flush, retries, end)
+        if stored:
+            self._retrier.stored(subtask, flush, retries)
+        return stored
+
+    async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None, end: LeaseEnd) -> bool:
+        """The write of `store_outcomes`.
 
         Called before the grant has returned, since the store takes both in this order; only when the grant had to be
         tried again can it come after the outcomes, which are then tried again too.
@@ -57,11 +93,11 @@ class Settler:
         grant_was_known = subtask.granted.done()
         try:
             await self._until_taken(
-                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush)
+                "dispatch.before_outcomes", lambda: self._store.record_outcomes(subtask.lease, flush, retries, end=end)
             )
         except StaleLease as error:
             if not grant_was_known and await subtask.granted:
-                return await self.store_outcomes(subtask, flush)
+                return await self._store_outcomes(subtask, flush, retries, end)
             log.info("outcomes were refused: %s", error)
             return False
         self._passed("dispatch.after_outcomes")
@@ -84,10 +120,11 @@ class Settler:
         subtask.open = rg.subtract(subtask.open, ranges)
         return True
 
-    async def release(self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int]) -> None:
+    async def release(self, lease: Lease, begun: Begun, unreaped: Sequence[int], end: LeaseEnd) -> None:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
-            "dispatch.before_release", lambda: self._store.release(lease, begun, unreaped, ends_cancel=False)
+            "dispatch.before_release",
+            lambda: self._store.release(lease, begun.attempts, unreaped, begun.interrupted, ends_cancel=False, end=end),
         )
 
     async def end_cancel(self, task: Task) -> None:
@@ -95,8 +132,10 @@ class Settler:
         nothing = Lease(task_key=task.key, generation=task.generation, ranges=[], worker="")
         await self._until_taken("dispatch.before_release", lambda: self._store.release(nothing, {}))
 
-    async def settle(self, subtask: Subtask, loss: Loss) -> dict[int, Attempts]:
-        """After a loss: write the outcome of the running record if it has one, and return what began.
+    async def settle(self, subtask: Subtask, loss: Loss, lease_end: LeaseEnd) -> Begun:
+        """After a loss: write the outcome of the running record if it has one, and return what else began.
+
+        `lease_end`: how the lease ends if nothing else is open in it.
 
         The crash counts against the record that was running, alone. Records of the subtask that had finished but were
         not durable ran too: they go back with their execution counted.
@@ -104,16 +143,18 @@ class Settler:
         begun_ranges, _ = rg.take(subtask.lease.ranges, loss.begun_to)
         began = rg.subtract(subtask.open, rg.subtract(subtask.open, begun_ranges))
         begun: dict[int, Attempts] = {}
-        for start, end in began:
-            for index in range(start, end):
-                before = subtask.attempts.get(index, NONE)
-                lost = before.lost + (loss.cause is Cause.CRASH and index == loss.index)
-                begun[index] = Attempts(begun=before.begun + 1, lost=lost)
+        for index in rg.indexes(began):
+            before = subtask.attempts.get(index, NO_ATTEMPTS)
+            lost = before.lost + (loss.cause is Cause.CRASH and index == loss.index)
+            begun[index] = Attempts(begun=before.begun + 1, lost=lost, failures=before.failures)
         if loss.index is not None and loss.index in begun:
             flush = self._verdict(subtask, loss, begun[loss.index])
-            if flush is not None and await self.store_outcomes(subtask, flush):
+            # That a worker dies under a record is counted apart, and its last time is no failure to be retried.
+            retry = loss.cause is Cause.TIMEOUT
+            if flush is not None and await self.store_outcomes(subtask, flush, lease_end, retry=retry):
                 del begun[loss.index]
-        return begun
+        interrupted = [(index, _interrupted(subtask, loss, index, known.begun)) for index, known in begun.items()]
+        return Begun(begun, interrupted)
 
     def _verdict(self, subtask: Subtask, loss: Loss, attempts: Attempts) -> Flush | None:
         """The outcome of the record that was running, or None if it is to run again."""
@@ -171,3 +212,19 @@ class Settler:
         elif error is None and self._failing:
             log.warning("the store takes writes again")
         self._failing = error is not None
+
+
+def _interrupted(subtask: Subtask, loss: Loss, index: int, attempt: int) -> bytes:
+    """The RecordAttempt of an execution that the loss of its worker cut short, or whose outcome is lost with it."""
+    ran = index == loss.index
+    how = "died" if loss.cause is Cause.CRASH else "was killed"
+    when = "under this record" if ran else "before the outcome of this record was stored"
+    return codec.interrupted(
+        subtask.lease.generation,
+        attempt,
+        message=f"the worker {how} {when}, by {loss.exit}",
+        exit_=loss.exit,
+        worker=subtask.lease.worker,
+        start_us=loss.started_us if ran else 0,
+        end_us=loss.ended_us if ran else 0,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from batchyard_server.codec.requests import DeleteTask
 from batchyard_server.engine import etag
 from batchyard_server.engine.deps import Deps
-from batchyard_server.model.errors import NotFound
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import Task
 
@@ -24,9 +23,5 @@ async def delete_task(deps: Deps, asked: DeleteTask) -> None:
             after(task.state, Event.DELETE)
         return task
 
-    try:
-        await deps.store.delete_task(asked.name, decide, asked.request)
-    except NotFound:
-        if not asked.allow_missing:
-            raise
+    await deps.store.delete_task(asked.name, decide, asked.request, allow_missing=asked.allow_missing)
     deps.failpoints.hit("engine.delete.after_store")

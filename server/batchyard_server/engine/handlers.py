@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchyard_server.codec import pages
-from batchyard_server.codec.requests import ListPage
+from batchyard_server.codec.queries import ListPage
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import HANDLER_TYPE, HandlerName

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchyard_server.codec import pages, task_bytes
-from batchyard_server.codec.requests import ListPage
+from batchyard_server.codec.queries import ListPage
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits

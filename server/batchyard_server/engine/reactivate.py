@@ -27,7 +27,7 @@ async def reactivate_task(deps: Deps, asked: ReactivateTask) -> bytes:
     def decide(task: Task) -> Task:
         etag.check(task, asked.etag)
         _check(task)
-        return _next_generation(task, operation, now, everything=asked.everything)
+        return next_generation(task, operation, now, everything=asked.everything)
 
     task = await deps.store.update_task(asked.name, decide, asked.request)
     deps.failpoints.hit("engine.reactivate.after_store")
@@ -51,7 +51,11 @@ def _check(task: Task) -> None:
         )
 
 
-def _next_generation(task: Task, operation: str, now_us: int, *, everything: bool) -> Task:
+def next_generation(task: Task, operation: str, now_us: int, *, everything: bool) -> Task:
+    """A final task as it begins its next generation, whose operation has this id; SUCCEEDED if nothing is to be run.
+
+    `everything`: what succeeded is run again too.
+    """
     generation = task.generation + 1
     begun = replace(
         task,

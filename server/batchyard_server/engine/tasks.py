@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from batchyard_server.codec import pages, task_bytes
-from batchyard_server.codec.requests import ListPage
+from batchyard_server.codec.queries import ListPage
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.streaming import read_ahead

@@ -35,5 +35,6 @@ def of(end: Exit, number: int, ranges: rg.Ranges, *, cause: Cause, timed_out: Pr
         started_us=now_us - max(ran_ns, 0) // 1000,
         ended_us=now_us,
         exit=end.exit,
+        exit_code=end.exit_code,
         unreaped=end.unreaped,
     )

@@ -27,9 +27,10 @@ REPORT_SECONDS = 1.0  # for the supervisor to say which
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """The end of a worker: how, where it was, and which processes could not be ended."""
+    """The end of a worker: how, for people and as a number (see Loss), where it was, and who could not be ended."""
 
     exit: str
+    exit_code: int | None
     progress: Progress
     unreaped: tuple[int, ...]
 
@@ -236,13 +237,14 @@ class Worker:
             log.error("somebody holds the socket of a worker that is gone")
             self._end()
         elif not self._done:
-            self._finish("nothing, not even SIGKILL", (self.pid, *_descendants(self.pid)))
+            self._finish("nothing, not even SIGKILL", None, (self.pid, *_descendants(self.pid)))
 
     def _end(self) -> None:
         report = json.loads(self._report) if self._report else {}
-        self._finish(_describe(report, self._process.returncode), tuple(report.get("survivors", ())))
+        how = _describe(report, self._process.returncode)
+        self._finish(how, _exit_code(report), tuple(report.get("survivors", ())))
 
-    def _finish(self, how: str, unreaped: tuple[int, ...]) -> None:
+    def _finish(self, how: str, code: int | None, unreaped: tuple[int, ...]) -> None:
         self._done = True
         for timer in self._timers:
             timer.cancel()
@@ -255,7 +257,7 @@ class Worker:
             self._socket.close()
         progress = self.progress()
         self._cell.close()
-        self.callbacks.exited(Exit(exit=how, progress=progress, unreaped=unreaped))
+        self.callbacks.exited(Exit(exit=how, exit_code=code, progress=progress, unreaped=unreaped))
 
 
 def _describe(report: dict[str, Any], returncode: int) -> str:
@@ -269,6 +271,12 @@ def _describe(report: dict[str, Any], returncode: int) -> str:
     if report.get("exit") is not None:
         return f"exit code {report['exit']}"
     return f"the end of its supervisor ({returncode})"
+
+
+def _exit_code(report: dict[str, Any]) -> int | None:
+    """Its exit code, −n if signal n ended it; None if its supervisor did not say."""
+    number = report.get("signal")
+    return -number if number else report.get("exit")
 
 
 def _children(pid: int) -> list[int]:

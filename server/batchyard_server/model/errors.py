@@ -81,6 +81,7 @@ class Reason(enum.StrEnum):
     WORKER_LOST = "WORKER_LOST"
     NONZERO_EXIT = "NONZERO_EXIT"
     COMMAND_NOT_STARTED = "COMMAND_NOT_STARTED"
+    WORKER_KILLED = "WORKER_KILLED"
 
 
 class BatchyardError(Exception):

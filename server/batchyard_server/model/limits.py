@@ -64,6 +64,7 @@ UNARY_PAGE_BYTES = 3_670_016  # 3.5 MiB: leaves room below the 4 MiB that defaul
 STREAM_PAGE_BYTES = 384 * KIB  # what a stream may hold in memory for a client that stopped reading, twice
 FIRST_STREAM_PAGE_BYTES = 32 * KIB  # each message may be twice the one before: who never reads costs little
 RECORDS_TAIL_BYTES = 128  # of a page of records: room for its tokens
+SUBTASKS_TAIL_BYTES = 128  # of a page of subtasks: room for its token
 TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks
 
 FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
@@ -71,7 +72,7 @@ FAILED_REQUESTS_BYTES = 64 * KIB
 WAIT_SECONDS = 60.0  # longest WaitOperation
 WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else it sees DEADLINE_EXCEEDED
 REQUEST_ID_HOURS = 24
-ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks
+ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
 
 SEGMENT_RECORDS = 1024  # records of one input segment

@@ -43,6 +43,17 @@ class RecordName:
         return f"projects/{self.project}/batchTasks/{self.task}/records/{self.index}"
 
 
+class SubtaskName(NamedTuple):
+    """`projects/{project}/batchTasks/{task}/subtasks/{epoch}`."""
+
+    project: str
+    task: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/batchTasks/{self.task}/subtasks/{self.epoch}"
+
+
 class HandlerName(NamedTuple):
     """`projects/{project}/handlers/{handler}`."""
 

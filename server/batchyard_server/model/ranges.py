@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 Ranges = list[tuple[int, int]]
 
@@ -27,6 +27,12 @@ def normalize(ranges: Iterable[tuple[int, int]]) -> Ranges:
 def from_indexes(indexes: Iterable[int]) -> Ranges:
     """The ranges that hold exactly these indexes."""
     return normalize((i, i + 1) for i in indexes)
+
+
+def indexes(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Every index of the ranges."""
+    for start, end in ranges:
+        yield from range(start, end)
 
 
 def subtract(ranges: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> Ranges:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+CURRENT_GENERATION = 0
+EVERY_GENERATION = -1
+
 
 class Order(enum.IntEnum):
     """`RecordInfo.Order` on the wire."""
@@ -22,11 +25,13 @@ class View(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordQuery:
-    """One page of the records of a task's generation.
+    """One page of the records of a task as they are in a generation: by its own outcomes, and what succeeded before.
 
     Attributes:
-        position: where to begin. INDEX: an index. COMPLETION: a completion number; from `total recorded` on, the
-            cancelled ones follow in order of index, so position = recorded + k is the k-th cancelled record.
+        generation: the current one, as it is now, or an earlier one, as it was at its end. In order COMPLETION also
+            EVERY_GENERATION: every outcome that there ever was, by commit, and nothing else.
+        position: where to begin. INDEX: an index. COMPLETION: a completion number; from that behind the generation's
+            last outcome on, the cancelled ones follow in order of index, so position = that + k is the k-th of them.
         running: indexes that run now (shown as RUNNING placeholders).
         whole: end the page at the end of a stored segment once half of what was asked for is there, so that whole
             segments are passed on instead of cut; for streams, where the next page follows at once.
@@ -51,3 +56,12 @@ class RecordPage:
     count: int
     next_position: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """One execution of a record that ended; `info`: serialized RecordAttempt."""
+
+    generation: int
+    attempt: int
+    info: bytes

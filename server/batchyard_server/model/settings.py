@@ -57,7 +57,7 @@ class Settings:
     max_failed_ratio: float = 1.0
 
     def may_retry(self, failures: int) -> bool:
-        """Whether a record that has failed so often in this generation may be tried again."""
+        """Whether a record whose n-th retryable failure of this generation was the last one may be tried again."""
         return self.max_retry_count == UNLIMITED or failures <= self.max_retry_count
 
     def backoff_us(self, failures: int, spread: float) -> int:
@@ -65,17 +65,19 @@ class Settings:
 
         min(max_backoff, initial_backoff × multiplier^(n − 1)), of which between half and all: `spread` is from 0 to 1.
         """
-        longest = float(self.max_backoff_us)
-        wait = longest
-        if self.initial_backoff_us and self.multiplier ** min(failures - 1, 100) < longest / self.initial_backoff_us:
-            wait = self.initial_backoff_us * self.multiplier ** (failures - 1)
-        return int(min(wait, longest if self.initial_backoff_us else 0) * (0.5 + spread / 2))
+        if not self.initial_backoff_us:
+            return 0
+        try:
+            wait = min(self.initial_backoff_us * self.multiplier ** (failures - 1), self.max_backoff_us)
+        except OverflowError:  # after very many failures
+            wait = self.max_backoff_us
+        return int(wait * (0.5 + spread / 2))
 
     def allows(self, failed: int, total: int) -> bool:
         """Whether so many failed records of so many are within the failure policy."""
         if self.max_failed_records != UNLIMITED and failed > self.max_failed_records:
             return False
-        return failed <= self.max_failed_ratio * total
+        return not failed or failed / total <= self.max_failed_ratio  # 29 of 100 are within 0.29, as floats too
 
     def text(self) -> str:
         """As kept in a store: JSON of what differs from the defaults; "" = nothing does."""

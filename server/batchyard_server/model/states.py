@@ -5,7 +5,7 @@
       └──stop──────────┴──▶ CANCELLED | FAILED ◀── CANCELLING ◀──stop            └─reactivate─▶ QUEUED, generation + 1
 
 A stop is a cancel (which ends in CANCELLED), or a deadline, a failure policy or the longest lifetime (FAILED).
-Numbers are those of `batchyard.v1.BatchTaskInfo.State` and `RecordInfo.State`; a test compares them.
+Numbers are those of `batchyard.v1.BatchTaskInfo.State`, `RecordInfo.State` and `Subtask.State`; a test compares them.
 """
 
 from __future__ import annotations
@@ -75,6 +75,16 @@ class RecordState(enum.IntEnum):
     SUCCEEDED = 3
     FAILED = 4
     CANCELLED = 5
+
+
+class SubtaskState(enum.IntEnum):
+    """State of a subtask, `Subtask.State` on the wire."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    RETURNED = 3
+    LOST = 4
+    KILLED = 5
 
 
 class Event(enum.StrEnum):

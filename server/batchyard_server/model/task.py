@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchyard_server.model.names import OperationName, TaskName
@@ -198,3 +199,21 @@ class Attempts:
     lost: int = 0
     failures: int = 0
     retry_us: int = 0
+
+
+NO_ATTEMPTS = Attempts(begun=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """Failed records of a flush that are to be tried again.
+
+    Attributes:
+        rest: the flush without them; its `count` may be 0.
+        attempts: what is known of them from now on, by index.
+        history: (index, serialized RecordAttempt) of the executions that failed; their number is `begun` in `attempts`.
+    """
+
+    rest: Flush
+    attempts: Mapping[int, Attempts]
+    history: Sequence[tuple[int, bytes]]

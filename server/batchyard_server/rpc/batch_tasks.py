@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from batchyard_server.codec import pages, requests
+from batchyard_server.codec import pages, queries, requests
 from batchyard_server.codec.inputs import Append
-from batchyard_server.engine import append, cancel, create, delete, handlers, pause, reactivate, records, start, tasks
+from batchyard_server.engine import (
+    append,
+    attempts,
+    cancel,
+    create,
+    delete,
+    handlers,
+    pause,
+    reactivate,
+    records,
+    start,
+    subtasks,
+    tasks,
+    update,
+)
 from batchyard_server.engine.deps import Deps
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
@@ -33,12 +47,15 @@ class BatchTasks:
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
         service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
         service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
+        service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
+        service.unary("ListSubtasks", self.list_subtasks)
         service.unary("GetRecord", self.get_record)
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
+        service.unary("ListRecordAttempts", self.list_record_attempts)
         service.unary("GetHandler", self.get_handler)
         service.unary("ListHandlers", self.list_handlers)
 
@@ -58,15 +75,15 @@ class BatchTasks:
 
     async def get_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """GetBatchTask."""
-        return await tasks.get_task(self._deps, requests.get_task(raw))
+        return await tasks.get_task(self._deps, queries.get_task(raw))
 
     async def list_batch_tasks(self, raw: bytes, _context: Context) -> bytes:
         """ListBatchTasks."""
-        return await tasks.list_tasks(self._deps, requests.list_tasks(raw))
+        return await tasks.list_tasks(self._deps, queries.list_tasks(raw))
 
     def stream_batch_tasks(self, raw: bytes, _context: Context) -> Messages:
         """StreamBatchTasks."""
-        return tasks.stream_tasks(self._deps, requests.stream_tasks(raw))
+        return tasks.stream_tasks(self._deps, queries.stream_tasks(raw))
 
     async def pause_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """PauseBatchTask."""
@@ -75,6 +92,10 @@ class BatchTasks:
     async def resume_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """ResumeBatchTask."""
         return await pause.resume_task(self._deps, requests.resume_task(raw))
+
+    async def update_batch_task(self, raw: bytes, _context: Context) -> bytes:
+        """UpdateBatchTask."""
+        return await update.update_task(self._deps, requests.update_task(raw))
 
     async def reactivate_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """ReactivateBatchTask."""
@@ -89,25 +110,33 @@ class BatchTasks:
         await delete.delete_task(self._deps, requests.delete_task(raw))
         return pages.EMPTY
 
+    async def list_subtasks(self, raw: bytes, _context: Context) -> bytes:
+        """ListSubtasks."""
+        return await subtasks.list_subtasks(self._deps, queries.list_subtasks(raw))
+
     async def get_record(self, raw: bytes, _context: Context) -> bytes:
         """GetRecord."""
-        return await records.get_record(self._deps, *requests.get_record(raw))
+        return await records.get_record(self._deps, queries.get_record(raw))
 
     async def list_records(self, raw: bytes, _context: Context) -> bytes:
         """ListRecords."""
-        return await records.list_records(self._deps, requests.list_records(raw))
+        return await records.list_records(self._deps, queries.list_records(raw))
 
     def stream_records(self, raw: bytes, _context: Context) -> Messages:
         """StreamRecords."""
-        return records.stream_records(self._deps, requests.stream_records(raw))
+        return records.stream_records(self._deps, queries.stream_records(raw))
+
+    async def list_record_attempts(self, raw: bytes, _context: Context) -> bytes:
+        """ListRecordAttempts."""
+        return await attempts.list_attempts(self._deps, queries.list_attempts(raw))
 
     async def get_handler(self, raw: bytes, _context: Context) -> bytes:
         """GetHandler."""
-        return handlers.get_handler(self._deps, requests.get_handler(raw))
+        return handlers.get_handler(self._deps, queries.get_handler(raw))
 
     async def list_handlers(self, raw: bytes, _context: Context) -> bytes:
         """ListHandlers."""
-        return handlers.list_handlers(self._deps, requests.list_handlers(raw))
+        return handlers.list_handlers(self._deps, queries.list_handlers(raw))
 
 
 async def _appends(raws: AsyncIterator[bytes]) -> AsyncIterator[Append]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2
 
-from batchyard_server.codec.requests import parse
+from batchyard_server.codec.parts import parse
 from batchyard_server.rpc.interceptors.errors import Context, Messages
 from batchyard_server.rpc.registry import Service
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from batchyard_server.codec import pages, requests
+from batchyard_server.codec import pages, queries, requests
 from batchyard_server.engine import cancel, operations
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.wait import Waits
@@ -33,15 +33,15 @@ class Operations:
 
     async def get_operation(self, raw: bytes, _context: Context) -> bytes:
         """GetOperation."""
-        return await operations.get_operation(self._deps, requests.get_operation(raw))
+        return await operations.get_operation(self._deps, queries.get_operation(raw))
 
     async def list_operations(self, raw: bytes, _context: Context) -> bytes:
         """ListOperations."""
-        return await operations.list_operations(self._deps, requests.list_operations(raw))
+        return await operations.list_operations(self._deps, queries.list_operations(raw))
 
     async def wait_operation(self, raw: bytes, context: Context) -> bytes:
         """WaitOperation: at most the request's timeout, 60 s, and a little less than the caller's deadline."""
-        asked = requests.wait_operation(raw)
+        asked = queries.wait_operation(raw)
         seconds = limits.WAIT_SECONDS
         if asked.seconds is not None:
             seconds = min(seconds, asked.seconds)

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from batchyard.v1 import error_reason_pb2
-from batchyard_server.codec.requests import parse
+from batchyard_server.codec.parts import parse
 from batchyard_server.rpc.interceptors.errors import Context, Messages
 from batchyard_server.rpc.registry import Service
 

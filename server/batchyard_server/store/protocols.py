@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from batchyard_server.model.names import OperationName, TaskName
-from batchyard_server.model.record import RecordPage, RecordQuery
+from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import (
     Attempts,
     Flush,
@@ -23,6 +24,7 @@ from batchyard_server.model.task import (
     NewTask,
     Operation,
     RequestKey,
+    Retries,
     Task,
 )
 
@@ -85,6 +87,23 @@ class TaskPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskPage:
+    """Some subtasks of a task.
+
+    Attributes:
+        entries: serialized RawTaskPage without a token: the Subtasks as the list's message has them.
+        count: how many they are.
+        last_epoch: of the last one, where the next page begins.
+        more: whether there are more after it at this moment.
+    """
+
+    entries: bytes
+    count: int
+    last_epoch: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTask:
     """A task that is not final and not a DRAFT, as the dispatcher needs it after a start of the server.
 
@@ -137,11 +156,14 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    async def delete_task(
+        self, name: TaskName, decide: Decide, request: RequestKey | None, *, allow_missing: bool = False
+    ) -> None:
         """Remove the task and all it owns, after `decide(task)` allowed it (its result is ignored).
 
         From the commit on every name below it is NotFound and its id is free; the bytes go with `sweep`. A known
-        `request` with the same digest returns at once. Raises: as update_task.
+        `request` with the same digest returns at once, also one that found nothing to remove, which is no error with
+        `allow_missing`. Raises: as update_task.
         """
         ...
 
@@ -189,8 +211,17 @@ class RecordStore(Protocol):
     async def record_page(self, query: RecordQuery) -> RecordPage:
         """Read one page (at least one record if there is one). INDEX order is dense: placeholders for the unfinished.
 
-        Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED in a final
-        task), generation and, in view FULL, input. One snapshot; ends before it returns.
+        Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED at the end of a
+        generation), generation and, in view FULL, input. Of an earlier generation than the query's those outcomes are
+        seen that succeeded, if it is not before the base. One snapshot; ends before it returns.
+        """
+        ...
+
+    async def record_attempts(self, task_key: int, index: int) -> list[PastAttempt]:
+        """The executions of a record that ended, by generation, then attempt: the last limits.RECORD_ATTEMPTS.
+
+        Those that became an outcome, in whichever generation, and those that did not. Raises NotFound if the task was
+        deleted.
         """
         ...
 
@@ -212,27 +243,42 @@ class LeaseStore(Protocol):
     async def grant(self, lease: Lease) -> Task:
         """Make the lease durable and set `lease.epoch`; the first one of a QUEUED task makes it RUNNING.
 
-        Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index has an outcome
-        or is leased already.
+        Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index is leased
+        already or has an outcome, be it one that succeeded in an earlier generation and counts in this one.
         """
         ...
 
-    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+    async def record_outcomes(
+        self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
+    ) -> Task:
         """Store outcomes and shrink the lease's open indexes, in one transaction; return the task after it.
 
         When these were the last ones of a RUNNING or PAUSING task it enters SUCCEEDED or FAILED in the same
         transaction, with its error (ABORTED / ALL_RECORDS_FAILED or FAILURE_POLICY with the first failures in its
         details; of a one-record task the record's own status) and the operation's snapshot. When more failed than the
-        failure policy allows it enters CANCELLING before that. A lease without open indexes is gone; with the last one
-        a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises StaleLease, storing
-        nothing, if the lease does not hold every index (ended, older epoch, stored before).
+        failure policy allows it enters CANCELLING before that. A lease without open indexes has ended, as in `end`;
+        with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
+        StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
+
+        With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
+        known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
         """
         ...
 
     async def release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+        self,
+        lease: Lease,
+        begun: Mapping[int, Attempts],
+        unreaped: Sequence[int] = (),
+        interrupted: Sequence[tuple[int, bytes]] = (),
+        *,
+        ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
-        """End the lease; its open indexes go back to pending, `begun` is remembered for those that began.
+        """End the lease, as in `end`; its open indexes go back to pending, `begun` is remembered for those that began.
+
+        `interrupted`: (index, serialized RecordAttempt) of their executions, numbered by `begun`; the last
+        limits.RECORD_ATTEMPTS of a record are kept.
 
         A CANCELLING task without a live lease becomes CANCELLED, or FAILED by its stop_reason, in the same transaction;
         a PAUSING one PAUSED; `unreaped` process ids make PROCESS_NOT_REAPED the reason of a CANCELLING one's error. Not
@@ -244,16 +290,24 @@ class LeaseStore(Protocol):
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """Take indexes that have not begun out of the lease: they are pending again; return the task after it.
 
-        The other open indexes stay as they are. A lease without open indexes is gone; its task stays CANCELLING, if it
-        is. Raises StaleLease, changing nothing, if the lease does not hold every index.
+        The other open indexes stay as they are. A lease without open indexes has ended, RETURNED; its task stays
+        CANCELLING, if it is. Raises StaleLease, changing nothing, if the lease does not hold every index.
         """
         ...
 
     async def recover(self) -> list[LiveTask]:
-        """At start, before anything else: end all leases of an earlier process.
+        """At start, before anything else: end all leases of an earlier process, KILLED.
 
         CANCELLING tasks are finished, PAUSING ones become PAUSED. Returns the QUEUED and RUNNING tasks, oldest first.
         Reads no segment's bytes.
+        """
+        ...
+
+    async def subtasks(self, task_key: int, before_epoch: int, limit: int, max_bytes: int) -> SubtaskPage:
+        """The next subtasks in order epoch descending, below `before_epoch`: live leases, and those that ended.
+
+        Of the latter the last limits.ENDED_SUBTASKS of the task, by epoch, whatever their generation. May stop earlier,
+        and stops before `max_bytes` are exceeded, never before one subtask. Keyset. Raises NotFound.
         """
         ...
 
@@ -274,7 +328,7 @@ class TimeStore(Protocol):
         ...
 
     async def oldest_unfinished(self) -> Task | None:
-        """The task that was created first of all that are not final."""
+        """The task that was created first of all that are neither final nor CANCELLING."""
         ...
 
 

@@ -36,6 +36,11 @@ class Reader:
         self._service, self._operations = api.stubs(channel)
         return {}
 
+    def wait(self, operation: str) -> dict[str, Any]:
+        """Wait for the end."""
+        api.wait(self._operations, operation)
+        return {"done": time.monotonic()}
+
     def read(self, operation: str, *, typed: bool = False) -> dict[str, Any]:
         """Wait, read all outcomes in the order of their indexes, and give the SHA-256 of their outputs.
 
@@ -62,4 +67,4 @@ class Reader:
 
 if __name__ == "__main__":
     driver = Reader()
-    protocol.serve(connect=driver.connect, read=driver.read)
+    protocol.serve(connect=driver.connect, wait=driver.wait, read=driver.read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import AsyncIterator
 
+import apsw
 import pytest
 import pytest_asyncio
 
@@ -36,6 +37,16 @@ class Driver:
         self.failpoints.armed.clear()
         while self._open:
             await self._open.pop().close()
+
+    def bytes_in_use(self) -> int:
+        """What a closed store holds; free pages are left out, since they are filled first."""
+        path = self.directory / "store.sqlite3"
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        pages, free, size = (int(connection.pragma(name)) for name in ("page_count", "freelist_count", "page_size"))
+        connection.close()
+        assert path.stat().st_size == pages * size
+        others = (each.stat().st_size for each in self.directory.iterdir() if each != path)
+        return (pages - free) * size + sum(others)
 
     async def reopen(self) -> Store:
         """Stop and start."""

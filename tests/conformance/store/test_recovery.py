@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from batchyard.v1.subtask_pb2 import Subtask
 from batchyard_server.model.errors import NotFound, StaleLease
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
@@ -18,6 +19,7 @@ from tests.conformance.store import crash
 from tests.conformance.store.conftest import Driver
 from tests.support import store as make
 from tests.support.outcomes import flush
+from tests.support.subtasks import listed
 
 
 async def test_secrets_are_made_once(driver: Driver) -> None:
@@ -134,5 +136,10 @@ async def test_what_was_acknowledged_survives_a_kill(driver: Driver, tmp_path: p
         left = [i for a, b in live.pending for i in range(a, b)]
         done = await store.record_outcomes(lease, flush(live.task.name, ok=left))
         assert (done.state, done.succeeded) == (TaskState.SUCCEEDED, live.task.total)
+    for task_id in await make.listed(store):
+        task = await store.get_task(TaskName("p", task_id))
+        found = await listed(store, task.key)
+        assert [each.epoch for each in reversed(found)] == list(range(1, task.next_epoch))
+        assert not any(each.state == Subtask.RUNNING for each in found)
     while await store.merge() or await store.sweep():
         pass

@@ -13,12 +13,14 @@ from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import FailedPrecondition, StaleLease
 from batchyard_server.model.record import Order, View
-from batchyard_server.model.states import TaskState
-from batchyard_server.model.task import Lease, Task
+from batchyard_server.model.states import SubtaskState, TaskState
+from batchyard_server.model.subtask import LeaseEnd
+from batchyard_server.model.task import Attempts, Lease, Task
 from batchyard_server.store.protocols import Store
 from tests.conformance.store.conftest import Driver
 from tests.support import store as make
-from tests.support.outcomes import flush
+from tests.support.outcomes import flush, retries
+from tests.support.subtasks import listed, ranges
 
 TOTAL = 60
 
@@ -29,7 +31,9 @@ class Model:
 
     total: int = TOTAL
     done: list[tuple[int, bool]] = field(default_factory=list)
+    retried: dict[int, Attempts] = field(default_factory=dict)
     held: list[tuple[Lease, set[int]]] = field(default_factory=list)
+    ended: dict[int, SubtaskState] = field(default_factory=dict)
     cancelling: bool = False
     final: bool = False
 
@@ -76,13 +80,24 @@ class Walk:
         indexes = self.some(open_)
         bad = [index for index in indexes if self.chance.random() < 0.2]
         sent = flush(self.task.name, ok=[index for index in indexes if index not in bad], failed=bad)
-        await self.store.record_outcomes(lease, sent)
-        self.model.done += [(index, index in bad) for index in indexes]
+        again = self.retry([index for index in bad if self.chance.random() < 0.5])
+        await self.store.record_outcomes(lease, sent, retries(sent, again) if again else None)
+        if self.model.cancelling:
+            again.clear()
+        self.model.retried |= again
+        self.model.done += [(index, index in bad) for index in indexes if index not in again]
         open_ -= set(indexes)
         if not open_:
-            self.old.append(lease)
-            self.model.held.remove((lease, open_))
+            self.end(lease, open_, SubtaskState.COMPLETED)
         self.model.final = len(self.model.done) == TOTAL and not self.model.cancelling
+
+    def retry(self, indexes: list[int]) -> dict[int, Attempts]:
+        """What is known of these records once each has failed once more."""
+        known = {index: self.model.retried.get(index, Attempts(begun=0)) for index in indexes}
+        return {
+            index: Attempts(begun=each.begun + 1, failures=each.failures + 1, retry_us=self.chance.randrange(9))
+            for index, each in known.items()
+        }
 
     async def record_wrongly(self) -> None:
         """Outcomes that are stored already, of a lease that has ended, or of records that the lease never had."""
@@ -103,9 +118,9 @@ class Walk:
         """A lease ends without outcomes of what is open in it."""
         if self.model.held:
             lease, open_ = self.chance.choice(self.model.held)
-            await self.store.release(lease, {})
-            self.model.held.remove((lease, open_))
-            self.old.append(lease)
+            state = self.chance.choice([SubtaskState.RETURNED, SubtaskState.LOST, SubtaskState.KILLED])
+            await self.store.release(lease, {}, end=LeaseEnd(state=state))
+            self.end(lease, open_, state)
             self.model.final = self.model.cancelling and not self.model.held
 
     async def shrink(self) -> None:
@@ -122,8 +137,13 @@ class Walk:
         await self.store.shrink(lease, rg.from_indexes(given))
         open_ -= set(given)
         if not open_:
-            self.old.append(lease)
-            self.model.held.remove((lease, open_))
+            self.end(lease, open_, SubtaskState.RETURNED)
+
+    def end(self, lease: Lease, open_: set[int], state: SubtaskState) -> None:
+        """A lease has ended."""
+        self.old.append(lease)
+        self.model.held.remove((lease, open_))
+        self.model.ended[lease.epoch] = state
 
     async def cancel(self) -> None:
         """The task is stopped, rarely."""
@@ -141,12 +161,13 @@ class Walk:
         """The server stops and starts."""
         self.store = await self.driver.reopen()
         live = await self.store.recover()
-        self.old += [lease for lease, _ in self.model.held]
-        self.model.held.clear()
+        for lease, open_ in list(self.model.held):
+            self.end(lease, open_, SubtaskState.KILLED)
         self.model.final |= self.model.cancelling
         assert [each.task.key for each in live] == ([] if self.model.final else [self.task.key])
         for each in live:
             assert each.pending == rg.from_indexes(set(range(TOTAL)) - self.model.taken)
+            assert each.attempts == {i: a for i, a in self.model.retried.items() if i not in self.model.taken}
 
     async def merge(self) -> None:
         """Small segments are joined."""
@@ -161,6 +182,7 @@ class Walk:
         assert (task.succeeded, task.failed) == (len(model.done) - failed, failed)
         assert (task.live_subtasks, task.next_sequence) == (len(model.held), len(model.done))
         assert task.state.is_final is model.final
+        await self.check_subtasks()
         assert task.cancelled == (TOTAL - len(model.done) if model.final else 0)
         ended = dict(model.done)
         waiting = RecordInfo.CANCELLED if model.final else RecordInfo.PENDING
@@ -170,10 +192,24 @@ class Walk:
         assert [record.index for record in by_index] == list(range(TOTAL))
         for record in by_index:
             bad = ended.get(record.index)
+            known = self.model.retried.get(record.index)
+            if bad is None and known is not None:
+                assert record.attempt == known.begun
+            past = await self.store.record_attempts(task.key, record.index)
+            begun = (known.begun if known is not None else 0) + (bad is not None)
+            assert len(past) == begun
             assert record.state == (waiting if bad is None else RecordInfo.FAILED if bad else RecordInfo.SUCCEEDED)
         by_completion = make.indexes(await make.read_all(self.store, task, Order.COMPLETION, max_records=self.size()))
         rest = [index for index in range(TOTAL) if index not in ended] if model.final else []
         assert by_completion == [index for index, _ in model.done] + rest
+
+    async def check_subtasks(self) -> None:
+        """Every lease is listed once, as it was granted."""
+        leases = [*self.old, *(lease for lease, _ in self.model.held)]
+        found = await listed(self.store, self.task.key, size=self.size())
+        assert {each.epoch: ranges(each) for each in found} == {lease.epoch: lease.ranges for lease in leases}
+        running = dict.fromkeys((lease.epoch for lease, _ in self.model.held), SubtaskState.RUNNING)
+        assert {each.epoch: each.state for each in found} == running | self.model.ended
 
     def size(self) -> int:
         """A page size."""

@@ -96,6 +96,8 @@ def test_a_reason_says_which_code_it_comes_with() -> None:
             else "Task error, |Detail of a task's error"
             if value.number < 64
             else "Record error, "
+            if value.number < 128
+            else "Subtask error, "
         )
         assert re.match(scope, text), value.name
         own = any(code in text for code in CODES) or "its own code" in text or "Detail of" in text

@@ -68,9 +68,12 @@ def test_the_http_verb_and_the_body_fit_the_method(method: d.Method) -> None:
     rule = method.http
     assert rule is not None
     reads = method.name.startswith(("Get", "List", "Stream", "Watch", "Read"))
-    wanted = "get" if reads else "delete" if method.name.startswith("Delete") else "post"
+    standard = {"Delete": "delete", "Update": "patch"}
+    wanted = "get" if reads else next((http for verb, http in standard.items() if method.name.startswith(verb)), "post")
     assert rule.WhichOneof("pattern") == wanted
-    assert rule.body == ("*" if wanted == "post" else "")
+    # An update sends the resource alone (AIP-134), which is field 1 of its request.
+    resource = d.message(method.proto.input_type).proto.field[0].name
+    assert rule.body == {"post": "*", "patch": resource}.get(wanted, "")
 
 
 @pytest.mark.parametrize("method", with_http, ids=lambda method: method.name)
@@ -86,10 +89,16 @@ def test_a_custom_method_ends_in_its_own_verb(method: d.Method) -> None:
 def test_the_path_is_the_pattern_of_the_resource_it_names(method: d.Method) -> None:
     assert method.http is not None
     path: str = getattr(method.http, method.http.WhichOneof("pattern") or "get")
-    variable = re.fullmatch(r"/v1/\{(name|parent)=([^}]*)\}(/[a-zA-Z]+)?(:[a-z]+)?", path)
+    variable = re.fullmatch(r"/v1/\{([a-z_]+\.name|name|parent)=([^}]*)\}(/[a-zA-Z]+)?(:[a-z]+)?", path)
     assert variable is not None, path
-    field = d.message(method.proto.input_type).field(variable.group(1))
+    field = d.message(method.proto.input_type).field(variable.group(1).removesuffix(".name"))
     assert field is not None
+    if variable.group(1).endswith(".name"):  # an update: the name is that of the resource in the request
+        assert field.name + ".name" == variable.group(1)
+        option = d.resource(d.message(field.type_name))
+        assert option is not None
+        assert (variable.group(2), variable.group(3)) == (re.sub(r"\{[a-z_]+\}", "*", option.pattern[0]), None)
+        return
     reference = d.reference(field)
     option = next(
         option
@@ -100,6 +109,10 @@ def test_the_path_is_the_pattern_of_the_resource_it_names(method: d.Method) -> N
     if reference.child_type:
         pattern, _, _ = pattern.rpartition("/")
         assert variable.group(2) + variable.group(3) == pattern
+    elif method.name.startswith("List"):  # parts of a resource that are none themselves: RecordAttempt
+        items = d.message(method.proto.output_type).proto.field[0]
+        assert d.resource(d.message(items.type_name)) is None
+        assert (variable.group(2), variable.group(3)) == (pattern, f"/{items.name}")
     else:
         assert (variable.group(2), variable.group(3)) == (pattern, None)
 

@@ -11,6 +11,7 @@ from tests.meta.contract import descriptors as d
 
 STRING = FieldDescriptorProto.TYPE_STRING
 TIMESTAMP = ".google.protobuf.Timestamp"
+DURATION = ".google.protobuf.Duration"
 OPERATION = ".google.longrunning.Operation"
 EMPTY = ".google.protobuf.Empty"
 # What a method's name may begin with: the standard methods (AIP-131 to 135) and the verbs of the state table.
@@ -52,18 +53,23 @@ def test_fields_are_in_snake_case_without_prepositions_and_type_suffixes() -> No
 
 
 def test_a_field_is_called_time_exactly_if_it_is_a_timestamp() -> None:
-    wrong = [
+    # Durations under the names that their users know: the constraints of an Azure Batch task.
+    durations = {"Constraints.max_wall_clock_time", "Constraints.retention_time"}
+    wrong = {
         f"{found.short}.{field.name}"
         for found, field in fields
         if field.name.endswith("_time") != (field.type_name == TIMESTAMP)
-    ]
-    assert wrong == []
+    }
+    assert wrong == durations
+    assert {field.type_name for found, field in fields if f"{found.short}.{field.name}" in durations} == {DURATION}
 
 
 def test_bare_numbers_say_what_they_count() -> None:
     numeric = {FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT32}
-    known = re.compile(r"(_count|_index|_size|^index|^attempt|^generation|_code|^order|^view)$")
-    counts = {"RecordCounts"}  # every field of it is a number of records
+    suffixes = "_count|_index|_size|_code|_records"
+    known = re.compile(rf"({suffixes}|^index|^attempt|^generation|^order|^view|^priority|^epoch)$")
+    # Every field of the one is a number of records, of the other an index.
+    counts = {"RecordCounts", "IndexRange"}
     wrong = [
         f"{found.short}.{field.name}"
         for found, field in fields
@@ -96,15 +102,26 @@ def test_every_request_and_response_belongs_to_a_method() -> None:
     assert [name for name in spare if f".{d.PUBLIC}.{name}" not in used] == []
 
 
+def lists_parts(method: d.Method) -> bool:
+    """Whether it lists what is no resource, a record's attempts: its parent is named by the parent's own type."""
+    if not method.name.startswith("List"):
+        return False
+    return d.resource(d.message(d.message(method.proto.output_type).proto.field[0].type_name)) is None
+
+
 @every_method
-def test_field_1_of_a_request_is_name_or_parent(method: d.Method) -> None:
+def test_field_1_of_a_request_is_name_or_parent_or_the_resource_of_an_update(method: d.Method) -> None:
     request = d.message(method.proto.input_type)
     [field] = [field for field in request.proto.field if field.number == 1]
+    if method.name.startswith("Update"):  # AIP-134: the resource itself, its name inside it
+        assert field.type_name == method.proto.output_type
+        assert d.behaviors(field) == {"REQUIRED"}
+        return
     collection = method.name.startswith(("List", "Stream", "Create"))
     assert field.name == ("parent" if collection else "name")
     assert field.type == STRING
     reference = d.reference(field)
-    assert reference.child_type if collection else reference.type
+    assert reference.child_type if collection and not lists_parts(method) else reference.type
     # Only the first message of a stream has to name its task.
     assert d.behaviors(field) == ({"OPTIONAL"} if method.proto.client_streaming else {"REQUIRED"})
 

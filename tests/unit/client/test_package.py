@@ -31,6 +31,7 @@ def test_the_stubs_load_nothing_of_the_client() -> None:
         ),
         "batchyard.v1.payload_pb2",
         "batchyard.v1.record_pb2",
+        "batchyard.v1.subtask_pb2",
     }
 
 

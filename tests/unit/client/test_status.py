@@ -8,11 +8,22 @@ import pytest
 from google.longrunning.operations_pb2 import Operation
 from google.protobuf.wrappers_pb2 import StringValue
 
-from batchyard import BatchTaskState, BatchTaskStatus, OperationErrorInfo, OperationStatus, RecordState, StopReason
-from batchyard._info import HandlerIsolation, HandlerKind, WaitingReason
+from batchyard import (
+    BatchTaskState,
+    BatchTaskStatus,
+    HandlerIsolation,
+    HandlerKind,
+    OperationErrorInfo,
+    OperationStatus,
+    RecordState,
+    StopReason,
+    SubtaskState,
+    WaitingReason,
+)
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.handler_pb2 import Handler
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.subtask_pb2 import Subtask
 
 
 def test_members_and_numbers() -> None:
@@ -30,7 +41,17 @@ def test_members_and_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("state", "status"),
-    [("DRAFT", 1), ("QUEUED", 2), ("RUNNING", 3), ("CANCELLING", 3), ("SUCCEEDED", 4), ("FAILED", 5), ("CANCELLED", 6)],
+    [
+        ("DRAFT", 1),
+        ("QUEUED", 2),
+        ("RUNNING", 3),
+        ("PAUSING", 3),
+        ("PAUSED", 2),
+        ("CANCELLING", 3),
+        ("SUCCEEDED", 4),
+        ("FAILED", 5),
+        ("CANCELLED", 6),
+    ],
 )
 def test_status_of_a_state(state: str, status: int) -> None:
     assert BatchTaskStatus.of_state(BatchTaskInfo.State.Value(state)) == status
@@ -79,6 +100,7 @@ def test_coercion_refuses(value: Any, error: type[Exception]) -> None:
         (StopReason, BatchTaskInfo.StopReason),
         (WaitingReason, BatchTaskInfo.WaitingReason),
         (RecordState, RecordInfo.State),
+        (SubtaskState, Subtask.State),
         (HandlerKind, Handler.Kind),
         (HandlerIsolation, Handler.Isolation),
     ],

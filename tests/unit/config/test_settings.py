@@ -46,7 +46,8 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_durations() -> None:
     assert [parse_duration(each) for each in ("0s", "500ms", "1.5s", "2m", "1h")] == [0, 0.5, 1.5, 120, 3600]
-    for text in ("", "5", "s", "-1s", "1 s", "1d", "1e3s"):
+    assert parse_duration("180d") == 180 * 86_400
+    for text in ("", "5", "s", "-1s", "1 s", "1w", "1e3s"):
         with pytest.raises(ConfigError):
             parse_duration(text)
 
@@ -72,6 +73,7 @@ def test_defaults() -> None:
     assert config.workers == os.cpu_count()
     assert config.drain_timeout_seconds == 30
     assert config.max_worker_lost == 2
+    assert config.max_task_lifetime_seconds == 180 * 86_400
     assert sorted(config.handlers) == ["echo", "python_audit"]
 
 
@@ -86,10 +88,12 @@ def test_every_flag_has_a_variable_and_wins_over_it(tmp_path: pathlib.Path) -> N
         "BATCHYARD_INSECURE": "1",
         "BATCHYARD_DRAIN_TIMEOUT": "5s",
         "BATCHYARD_MAX_WORKER_LOST": "0",
+        "BATCHYARD_MAX_TASK_LIFETIME": "2d",
     }
     config = _config(**variables)
     assert (config.data, str(config.listen), config.workers) == (pathlib.Path("/data"), "0.0.0.0:7", 3)
     assert (config.drain_timeout_seconds, config.max_worker_lost) == (5, 0)
+    assert config.max_task_lifetime_seconds == 2 * 86_400
     assert "x" in config.handlers
     config = _config("--data", "d", "--listen", "localhost:1", "--workers", "1", "--drain-timeout", "1m", **variables)
     assert (config.data, str(config.listen), config.workers) == (pathlib.Path("d"), "localhost:1", 1)
@@ -103,6 +107,8 @@ def test_every_flag_has_a_variable_and_wins_over_it(tmp_path: pathlib.Path) -> N
         (["--workers", "many"], {}, "--workers"),
         (["--max-worker-lost", "-1"], {}, "--max-worker-lost"),
         (["--drain-timeout", "30"], {}, "duration"),
+        (["--max-task-lifetime", "0s"], {}, "--max-task-lifetime"),
+        (["--max-task-lifetime", "180"], {}, "duration"),
         (["--listen", "0.0.0.0:1"], {}, "refusing"),
         ([], {"BATCHYARD_LISTEN": "0.0.0.0:1"}, "refusing"),
         (["--listen", "0.0.0.0:1"], {"BATCHYARD_INSECURE": "0"}, "refusing"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
@@ -27,6 +28,7 @@ from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
 
 MAX_WORKER_LOST = 2
+NODE = "a-node"
 
 
 def reason(record: RecordInfo) -> str:
@@ -59,7 +61,10 @@ class Stage:
             self.store.as_store(),
             self.executor,
             slots=self.slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
+            clock=self.clock,
+            randomness=SeededRandomness(),
             failpoints=OFF,
             retry_seconds=0,
         )
@@ -80,7 +85,7 @@ class Stage:
         """Workers that are not reaped, the oldest first."""
         return self.launcher.living
 
-    def create(self, records: int = 1, *, handler: str = "echo", size: int = 0, **settings: int) -> Held:
+    def create(self, records: int = 1, *, handler: str = "echo", size: int = 0, **settings: Any) -> Held:
         """Store a QUEUED task with these settings."""
         new = tasks.new_task(f"t{self.store.created}", records, size=size)
         task = replace(new.task, handler=handler, settings=Settings(**settings))
@@ -99,7 +104,7 @@ class Stage:
         asked = ReactivateTask(name=held.task.name, everything=everything, etag="", request=None)
         await reactivate.reactivate_task(self.deps, asked)
 
-    async def configure(self, held: Held, **settings: int) -> None:
+    async def configure(self, held: Held, **settings: Any) -> None:
         """Change settings of a task."""
 
         def decide(task: Task) -> Task:
@@ -113,9 +118,10 @@ class Stage:
             await asyncio.sleep(0)
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Time passes, and the executor looks at its slots."""
+        """Time passes, and everybody looks at the clock: the executor at its slots, the retrier at what waits."""
         self.clock.advance(seconds)
         self.executor._tick()
+        self.dispatcher._retrier._look({})
 
     async def load(self) -> None:
         """Every worker that was started loads its handler."""
@@ -180,7 +186,7 @@ class Stage:
             assert slot.running() is None
 
 
-async def running(stage: Stage, records: int, at: int = 0, **options: int) -> tuple[Held, FakeWorker]:
+async def running(stage: Stage, records: int, at: int = 0, **options: Any) -> tuple[Held, FakeWorker]:
     """A task whose record `at` runs, all of them in one subtask."""
     warm = stage.create()
     await stage.load()

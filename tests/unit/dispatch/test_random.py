@@ -17,11 +17,11 @@ import pytest
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import BatchyardError, Reason, ResourceExhausted, StaleLease, Unavailable
-from batchyard_server.model.states import TaskState
+from batchyard_server.model.states import SubtaskState, TaskState
 from batchyard_server.model.task import Task
 from tests.support.dispatch import FakeWorker
 from tests.support.memory_store import Held
-from tests.unit.dispatch.stage import MAX_WORKER_LOST, Stage, reason
+from tests.unit.dispatch.stage import MAX_WORKER_LOST, NODE, Stage, reason
 
 
 class Fault(Exception):
@@ -56,6 +56,7 @@ class Play:
         self.crashed: Counter[tuple[str, int]] = Counter()
         self.timed_out: set[tuple[str, int]] = set()
         self.calls: set[asyncio.Task[None]] = set()
+        self.retried = 0
         self.forgot = False  # not everything that had begun is known: a server was killed, or the next
         self.hung_up = False  # a pause may have come that nothing was held for: what ran without a lease ended in vain
 
@@ -84,6 +85,8 @@ class Play:
         assert index not in beside
         if held.task.key not in self.configured:
             assert len(beside) < (held.task.settings.parallel_count or 5)
+        known = held.attempts.get(index)
+        assert known is None or known.retry_us <= self.stage.clock.now_us(), "it begins before its time"
         self.begun[name, index] += 1
         if held.task.key not in self.cancelled:
             self.check_attempt(name, index, attempt)
@@ -96,8 +99,8 @@ class Play:
             if name in self.deleted:
                 continue
             held = self.store.by_name(name)
-            if held.task.key not in self.stopped and not self.hung_up:
-                assert all(index in held.outcomes for start, end in ranges for index in range(start, end))
+            if held.task.key not in self.stopped and not self.hung_up and held.task.generation == 1:
+                assert all(index in held.outcomes or index in held.history for index in rg.indexes(ranges))
 
     def on_final(self, before: Task, task: Task) -> None:
         """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live.
@@ -125,6 +128,9 @@ class Play:
             self.random.choice((1, 1, 3, 10, 100)),
             handler=self.random.choice(HANDLERS),
             size=self.random.choice((0, 3000)),
+            max_retry_count=self.random.choice((0, 0, 1, 3, -1)),
+            initial_backoff_us=self.random.choice((0, 300_000)),
+            max_backoff_us=1_000_000,
             **self.settings(),
         )
         if self.random.random() < 0.2:
@@ -340,8 +346,26 @@ class Play:
                 if held.task.state in (TaskState.PAUSING, TaskState.PAUSED):
                     self.call(partial(self.stage.resume, held))
 
+    def check_history(self, held: Held) -> None:
+        """No execution is kept twice, and retries are as many as may be."""
+        allowed = held.task.settings.max_retry_count
+        for index in range(held.task.total):
+            past = held.history.get(index, [])
+            numbers = [each.attempt for each in past]
+            outcome = held.outcomes.get(index)
+            ended = [*numbers, outcome.attempt] if outcome is not None else numbers
+            assert ended == sorted(set(ended))
+            retries = sum(each.state == RecordInfo.FAILED for each in past)
+            assert retries <= allowed or allowed < 0
+            if held.task.key in self.cancelled or outcome is None or outcome.state != RecordInfo.FAILED:
+                continue
+            if reason(outcome) != Reason.WORKER_LOST:
+                assert retries == allowed
+        self.retried += sum(len(each) for each in held.history.values())
+
     def check(self) -> None:
         for held in self.store.held.values():
+            self.check_history(held)
             name = str(held.task.name)
             if held.task.state is TaskState.CANCELLED:
                 assert held.task.key in self.cancelled
@@ -360,7 +384,12 @@ class Play:
                 elif not self.forgot and self.crashed[name, index] > MAX_WORKER_LOST:
                     # Its outcome had been sent when the worker crashed after it.
                     assert record.attempt <= self.crashed[name, index]
-        assert not any(held.leases for held in self.store.held.values())
+        for held in self.store.held.values():
+            assert not held.leases
+            assert sorted(held.ended) == list(range(1, held.task.next_epoch)), "every lease ended once"
+            assert held.nodes <= {NODE}
+            for end in held.ended.values():
+                assert bool(end.error) == (end.state in (SubtaskState.LOST, SubtaskState.KILLED)) or self.forgot
 
 
 async def play(seed: int, actions: int = 400) -> Play:
@@ -376,6 +405,11 @@ async def play(seed: int, actions: int = 400) -> Play:
 @pytest.mark.parametrize("seed", range(60))
 async def test_every_record_ends_exactly_once(seed: int) -> None:
     await play(seed)
+
+
+async def test_retries_are_played() -> None:
+    games = [await play(seed) for seed in range(200, 210)]
+    assert sum(game.retried for game in games) > 40
 
 
 async def test_trims_are_played() -> None:

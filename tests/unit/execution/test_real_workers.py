@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.subtask_pb2 import Subtask
 from batchyard_server.execution.launch import PASSED_ON, choose_isolation
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.handler import Isolation
@@ -17,8 +18,9 @@ from batchyard_worker import isolation
 from tests.support import processes
 from tests.support import store as tasks
 from tests.support.eventually import eventually_in_loop
+from tests.support.subtasks import listed, why
 from tests.unit.dispatch.stage import reason
-from tests.unit.execution.yard import HANDLERS, SECONDS, Yard, handler, noted, values, yard
+from tests.unit.execution.yard import HANDLERS, NODE, SECONDS, Yard, handler, noted, values, yard
 
 ECHO = handler("echo", callable="batchyard_worker.builtin.echo:echo")
 ACT = handler("act")
@@ -158,6 +160,10 @@ async def test_an_exit_is_a_crash(tmp_path: pathlib.Path) -> None:
         task = await made.create([{"exit": 1}])
         assert (await made.final(task)).state is TaskState.FAILED
         assert "exit code 3" in (await made.records(task))[0].error.message
+        found = await listed(made.store, task.key)
+        assert {(each.state, each.exit_code, each.worker, each.node) for each in found} == {
+            (Subtask.LOST, 3, "worker-0", NODE)
+        }
 
 
 async def test_stop_gives_back_what_runs(tmp_path: pathlib.Path) -> None:
@@ -171,6 +177,9 @@ async def test_stop_gives_back_what_runs(tmp_path: pathlib.Path) -> None:
         live = await made.store.recover()
         assert [(each.pending, dict(each.attempts)[1].begun) for each in live] == [([(1, 2)], 1)]
         assert live[0].attempts[1].lost == 0
+        newest = (await listed(made.store, task.key))[0]
+        assert newest.state == Subtask.KILLED
+        assert why(newest.error)[2] == {"cause": "server_shut_down"}
     assert noted(log) == [(0, 1), (1, 1)]
 
 

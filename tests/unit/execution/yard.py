@@ -28,6 +28,7 @@ from tests.support.eventually import eventually_in_loop
 from tests.support.failpoints import SwitchedFailpoints
 
 HANDLERS = pathlib.Path(__file__).parent / "handlers"
+NODE = "a-node"
 SECONDS = 30.0  # longest wait for anything
 
 
@@ -61,7 +62,15 @@ class Yard:
         launcher = Launcher(server_id=store.server_id, isolation=level, environment=os.environ, module_path=())
         self.executor = LocalExecutor(slots=slots, handlers=self.book, launcher=launcher, clock=clock)
         self.dispatcher = Dispatcher(
-            store, self.executor, slots=slots, max_worker_lost=2, failpoints=failpoints, retry_seconds=0.05
+            store,
+            self.executor,
+            slots=slots,
+            node=NODE,
+            max_worker_lost=2,
+            clock=clock,
+            randomness=SystemRandomness(),
+            failpoints=failpoints,
+            retry_seconds=0.05,
         )
         self.executor.attach(self.dispatcher)
         self._tasks: dict[int, Task] = {}

@@ -6,6 +6,7 @@ import pytest
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.subtask_pb2 import Subtask
 from batchyard_server.model.errors import FailedPrecondition, Reason
 from batchyard_server.model.record import Order, View
 from batchyard_server.model.states import (
@@ -15,6 +16,7 @@ from batchyard_server.model.states import (
     Event,
     RecordState,
     StopReason,
+    SubtaskState,
     TaskState,
     WaitingReason,
     after,
@@ -28,6 +30,7 @@ from batchyard_server.model.states import (
         (StopReason, BatchTaskInfo.StopReason),
         (WaitingReason, BatchTaskInfo.WaitingReason),
         (RecordState, RecordInfo.State),
+        (SubtaskState, Subtask.State),
         (View, RecordInfo.View),
         (Order, RecordInfo.Order),
     ],

@@ -1,4 +1,4 @@
-"""The batch tasks of a project: run, get, list, delete (`client.batch`)."""
+"""The batch tasks of a project (`client.batch`): run, get, list, and the verbs by task id."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import hashlib
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from batchyard import _payload
 from batchyard._aio.call import call, stream
-from batchyard._aio.task import AsyncBatchTaskOperation
+from batchyard._aio.operation import metadata_of
+from batchyard._aio.task import AsyncBatchTaskOperation, Scope
 from batchyard._errors import BatchyardError
 from batchyard._info import BatchTaskInfo
-from batchyard._names import child_name, last_id, project_name
+from batchyard._names import child_name, project_name
 from batchyard._progress import Progress, Reporter
 from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
+from batchyard._settings import new_task
 from batchyard._status import BatchTaskStatus
 from batchyard._transport_aio import Records, Source
 from batchyard._undefined import UNDEFINED, Undefined
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable
+    from typing import Unpack
 
     from batchyard._aio.connection import AsyncConnection
+    from batchyard._settings import TaskChanges, TaskSettings
     from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.
@@ -54,16 +56,13 @@ class AsyncBatch:
         handler: str,
         records: Records,
         *,
-        parameters: object = None,
-        labels: Mapping[str, str] | None = None,
-        display_name: str | None = None,
         task_id: str | None = None,
-        record_timeout: float | timedelta | None = None,
         record_ids: Iterable[str] | None = None,
         start: bool = True,
         request_id: str | None = None,
         progress: Progress = None,
         timeout: float = 60,
+        **settings: Unpack[TaskSettings],
     ) -> AsyncBatchTaskOperation:
         """Hand a batch of records to a handler; returns when all of them are durable and the task is started.
 
@@ -75,11 +74,7 @@ class AsyncBatch:
             records: any iterable, also a generator (asynchronous client: or asynchronous iterable). A str reaches a
                 `python` handler as str, bytes as bytes, what JSON can say as that object, a protobuf message as Any; a
                 `Record` adds a record_id or content_type; a `batchyard.v1.RecordInput` passes unchanged.
-            parameters: arguments for the whole batch, the handler's `context.parameters`; at most 256 KiB.
-            labels: at most 64, key `[a-z][a-z0-9_.-]{0,62}`.
-            display_name: text for people, at most 256 bytes.
             task_id: id of the new task, `[a-zA-Z0-9_-]{1,64}`. None: made by the server.
-            record_timeout: seconds that the handler may run on one record. None: no limit.
             record_ids: one id per record, in the same order.
             start: False leaves a draft: `append` more to it, then `start` it.
             request_id: UUID4 that makes the whole call safe to repeat, also from another process and in the middle of
@@ -87,17 +82,19 @@ class AsyncBatch:
                 draft whose upload fails is removed.
             progress: called with `RecordCounts` as records become durable, or "bar".
             timeout: seconds, of each call, and without progress while records are streamed.
+            settings: what `TaskSettings` lists: parameters, labels, priority, record_timeout, retry_policy, …
 
         Raises:
             RecordValueError: a record has no form on the wire (it names the index).
             NotFoundError: no such handler.
             AlreadyExistsError: task_id is taken, or request_id was used with other content.
             InvalidArgumentError: a bound is exceeded, or there are no records to start.
+            TypeError, ValueError: a setting that does not exist, or a value that it cannot have.
             RpcError: any other refusal, or no answer within `timeout`.
         """
         request = batch_task_service_pb2.CreateBatchTaskRequest(
             parent=project_name(self._connection.project),
-            batch_task=_new_task(handler, parameters, labels, display_name, record_timeout),
+            batch_task=new_task(handler, settings),
             batch_task_id=task_id or "",
             start=start,
             request_id=request_id or str(uuid.uuid4()),
@@ -138,9 +135,9 @@ class AsyncBatch:
     async def _create(self, request: Any, timeout: float) -> tuple[AsyncBatchTaskOperation, int]:
         """Create the task; return its handle and the state that it is in."""
         operation = await call(self._connection.service.CreateBatchTask, request, timeout)
-        metadata = batch_task_pb2.BatchTaskMetadata()
-        operation.metadata.Unpack(metadata)
-        return AsyncBatchTaskOperation(self._connection, metadata.batch_task, operation.name), metadata.state
+        task = metadata_of(operation)
+        handle = AsyncBatchTaskOperation(self._connection, task.batch_task, operation.name, task.generation)
+        return handle, task.state
 
     async def get(self, task: str | BatchTaskInfo, *, timeout: float = 60) -> AsyncBatchTaskOperation:
         """Return the handle of a batch task.
@@ -153,10 +150,8 @@ class AsyncBatch:
             NotFoundError: there is no such task.
             RpcError: not answered within `timeout` seconds, or refused.
         """
-        if isinstance(task, BatchTaskInfo):
-            return AsyncBatchTaskOperation(self._connection, task.name, task.operation)
-        info = await self.get_info(task, timeout=timeout)
-        return AsyncBatchTaskOperation(self._connection, info.name, info.operation)
+        info = task if isinstance(task, BatchTaskInfo) else await self.get_info(task, timeout=timeout)
+        return AsyncBatchTaskOperation(self._connection, info.name, info.operation, info.generation)
 
     async def get_info(self, task: str, *, timeout: float = 60) -> BatchTaskInfo:
         """Read one batch task by id or resource name.
@@ -169,16 +164,53 @@ class AsyncBatch:
         request = batch_task_service_pb2.GetBatchTaskRequest(name=name)
         return BatchTaskInfo(await call(self._connection.service.GetBatchTask, request, timeout))
 
-    async def delete(self, task: str, *, timeout: float = 60) -> None:
-        """Delete a draft or a task that has ended, by id or resource name.
+    async def pause(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
+        """Pause a task by id or resource name; arguments and errors as of `BatchTaskOperation.pause`."""
+        return await self._named(task).pause(etag=etag, timeout=timeout)
 
-        Raises:
-            IllegalStateError: it has not ended.
-            NotFoundError: there is no such task.
-            RpcError: not answered within `timeout` seconds, or refused.
-        """
-        name = child_name(self._connection.project, "batchTasks", task)
-        await AsyncBatchTaskOperation(self._connection, name, "").delete(timeout=timeout)
+    async def resume(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
+        """Resume a task by id or resource name; arguments and errors as of `BatchTaskOperation.resume`."""
+        return await self._named(task).resume(etag=etag, timeout=timeout)
+
+    async def reactivate(
+        self,
+        task: str,
+        *,
+        scope: Scope = "failed_and_unfinished",
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: float = 60,
+    ) -> AsyncBatchTaskOperation:
+        """Run records of a task that has ended again; as `BatchTaskOperation.reactivate`, by id or resource name."""
+        return await self._named(task).reactivate(scope=scope, etag=etag, request_id=request_id, timeout=timeout)
+
+    async def update(
+        self,
+        task: str,
+        *,
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: float = 60,
+        **changes: Unpack[TaskChanges],
+    ) -> BatchTaskInfo:
+        """Change a task by id or resource name; arguments and errors as of `BatchTaskOperation.update`."""
+        return await self._named(task).update(etag=etag, request_id=request_id, timeout=timeout, **changes)
+
+    async def delete(
+        self,
+        task: str,
+        *,
+        timeout: float = 60,
+        force: bool = False,
+        allow_missing: bool = False,
+        etag: str | None = None,
+    ) -> None:
+        """Delete a task by id or resource name; arguments and errors as of `BatchTaskOperation.delete`."""
+        await self._named(task).delete(timeout=timeout, force=force, allow_missing=allow_missing, etag=etag)
+
+    def _named(self, task: str) -> AsyncBatchTaskOperation:
+        """Return a handle that knows no operation, for verbs that need none."""
+        return AsyncBatchTaskOperation(self._connection, child_name(self._connection.project, "batchTasks", task), "")
 
     def info_pages(
         self, *, page_size: int = 0, resume_token: str = "", timeout: float = 60
@@ -239,25 +271,7 @@ class AsyncBatch:
     ) -> AsyncIterator[AsyncBatchTaskOperation]:
         """Yield one handle per task, of its current generation; arguments and errors as of `list_info`."""
         async for info in self.list_info(page_size=page_size, status=status, timeout=timeout):
-            yield AsyncBatchTaskOperation(self._connection, info.name, info.operation)
-
-
-def _new_task(
-    handler: str,
-    parameters: object,
-    labels: Mapping[str, str] | None,
-    display_name: str | None,
-    record_timeout: float | timedelta | None,
-) -> batch_task_pb2.BatchTaskInfo:
-    task = batch_task_pb2.BatchTaskInfo(
-        handler=last_id(handler), display_name=display_name or "", labels=dict(labels or {})
-    )
-    if parameters is not None:
-        _payload.encode(parameters, task.parameters)
-    if record_timeout is not None:
-        span = record_timeout if isinstance(record_timeout, timedelta) else timedelta(seconds=record_timeout)
-        task.constraints.record_timeout.FromTimedelta(span)
-    return task
+            yield AsyncBatchTaskOperation(self._connection, info.name, info.operation, info.generation)
 
 
 def _derived_id(request_id: str, verb: str) -> str:

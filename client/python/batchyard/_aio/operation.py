@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from batchyard._aio.connection import AsyncConnection
 
 
+def metadata_of(operation: operations_pb2.Operation) -> batch_task_pb2.BatchTaskMetadata:
+    """Return the metadata of an operation of a batch task."""
+    metadata = batch_task_pb2.BatchTaskMetadata()
+    operation.metadata.Unpack(metadata)
+    return metadata
+
+
 class AsyncOperationHandle:
     """What both kinds of handle share."""
 
@@ -143,8 +150,7 @@ class AsyncOperationHandle:
 
     async def _final_info(self, operation: operations_pb2.Operation, timeout: float) -> BatchTaskInfo:
         """Describe the task of a failed operation; from the operation alone if the task is gone or has moved on."""
-        metadata = batch_task_pb2.BatchTaskMetadata()
-        operation.metadata.Unpack(metadata)
+        metadata = metadata_of(operation)
         request = batch_task_service_pb2.GetBatchTaskRequest(name=metadata.batch_task)
         try:
             task = await call(self._connection.service.GetBatchTask, request, timeout)
@@ -155,7 +161,11 @@ class AsyncOperationHandle:
         for field in ("generation", "state", "stop_reason"):
             setattr(task, field, getattr(metadata, field))
         for field in ("counts", "start_time", "end_time"):
-            getattr(task, field).CopyFrom(getattr(metadata, field))
+            task.ClearField(field)
+            if metadata.HasField(field):
+                getattr(task, field).CopyFrom(getattr(metadata, field))
+        for field in ("waiting_reason", "state_transition_time", "expire_time"):  # of the generation that runs now
+            task.ClearField(field)
         task.error.CopyFrom(operation.error)
         task.operation = operation.name
         return BatchTaskInfo(task)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from batchyard._aio.call import stream
-from batchyard._info import BatchTaskInfo, RecordInfo
+from batchyard._aio.call import call, stream
+from batchyard._aio.call import pages as pages_of
+from batchyard._info import BatchTaskInfo
+from batchyard._record_info import RecordAttempt, RecordInfo
 from batchyard.v1 import batch_task_service_pb2, record_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from batchyard._aio.connection import AsyncConnection
     from batchyard.v1.batch_task_pb2 import RecordCounts
@@ -20,33 +22,33 @@ View: TypeAlias = Literal["basic", "full"]
 OnFailure: TypeAlias = Literal["raise", "skip", "none"]
 
 _ORDERS: Final = {"index": record_pb2.RecordInfo.INDEX, "completion": record_pb2.RecordInfo.COMPLETION}
-VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
+_VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
 _FAILED: Final = record_pb2.RecordInfo.FAILED
 _SUCCEEDED: Final = record_pb2.RecordInfo.SUCCEEDED
 
 
-def record_pages(
-    connection: AsyncConnection, task: str, *, order: str, view: str, resume_token: str, page_size: int, timeout: float
-) -> AsyncIterator[StreamRecordsResponse]:
-    """Yield the messages of StreamRecords; resumes after cuts.
+def _word(words: Mapping[str, int], name: str, word: str) -> Any:
+    """Return the number that a word stands for.
 
     Raises:
-        ValueError: order or view is none of the words.
-        RpcError: see `stream`.
+        ValueError: it is none of the words.
     """
-    if order not in _ORDERS or view not in VIEWS:
-        raise ValueError(f"order must be one of {list(_ORDERS)}, view one of {list(VIEWS)}")
-    request = batch_task_service_pb2.StreamRecordsRequest(
-        parent=task, page_size=page_size, resume_token=resume_token, order=_ORDERS[order], view=VIEWS[view]
-    )
-    return stream(connection.service.StreamRecords, request, timeout)
+    if word not in words:
+        raise ValueError(f"{name} must be one of {list(words)}, not {word!r}")
+    return words[word]
 
 
 class AsyncRecordReader:
-    """Reads the records of one task. Base of the handle and of the result."""
+    """Reads the records of one task. Base of the handle and of the result.
+
+    `generation` is the same everywhere: the records as they were at the end of that generation of the task. None: of a
+    result its own, of a handle the task's current one. −1, only with order "completion": every outcome of every
+    generation.
+    """
 
     _connection: AsyncConnection
     _task_name: str
+    _own_generation = 0  # as in the contract, 0 is the current one
 
     def pages(
         self,
@@ -55,6 +57,7 @@ class AsyncRecordReader:
         view: View = "basic",
         resume_token: str = "",
         page_size: int = 0,
+        generation: int | None = None,
         timeout: float = 60,
     ) -> AsyncIterator[StreamRecordsResponse]:
         """Yield records page by page, as messages: the fastest way to read many.
@@ -63,25 +66,29 @@ class AsyncRecordReader:
             order: "index": dense, placeholders for what has no outcome yet; "completion": only what ended, in the order
                 of commits.
             view: "full" adds the input.
-            resume_token: of a page read before, in any process and at any time: goes on after it. Needs the same order.
+            resume_token: of a page read before, in any process and at any time: goes on after it. Needs the same order
+                and generation.
             page_size: most records in one page; 0: the server's choice. A page also ends at 256 KiB.
+            generation: as they were at the end of this one; see the class.
             timeout: seconds to wait for one page. A cut stream resumes within it.
 
         Yields:
             Pages: `.records` (`batchyard.v1.RecordInfo`) and `.resume_token`. Ends at the present.
 
         Raises:
+            ValueError: order or view is none of the words.
+            InvalidArgumentError: no such generation.
             RpcError: no page within `timeout`, or the task is gone.
         """
-        return record_pages(
-            self._connection,
-            self._task_name,
-            order=order,
-            view=view,
-            resume_token=resume_token,
+        request = batch_task_service_pb2.StreamRecordsRequest(
+            parent=self._task_name,
             page_size=page_size,
-            timeout=timeout,
+            resume_token=resume_token,
+            order=_word(_ORDERS, "order", order),
+            view=_word(_VIEWS, "view", view),
+            generation=self._chosen(generation),
         )
+        return stream(self._connection.service.StreamRecords, request, timeout)
 
     async def records(
         self,
@@ -90,29 +97,40 @@ class AsyncRecordReader:
         view: View = "basic",
         resume_token: str = "",
         page_size: int = 0,
+        generation: int | None = None,
         timeout: float = 60,
     ) -> AsyncIterator[RecordInfo]:
         """Yield every record as `RecordInfo`; arguments and errors as of `pages`."""
         async for page in self.pages(
-            order=order, view=view, resume_token=resume_token, page_size=page_size, timeout=timeout
+            order=order,
+            view=view,
+            resume_token=resume_token,
+            page_size=page_size,
+            generation=generation,
+            timeout=timeout,
         ):
             for record in page.records:
                 yield RecordInfo(record)
 
-    async def failed(self, *, view: View = "basic", timeout: float = 60) -> AsyncIterator[RecordInfo]:
+    async def failed(
+        self, *, view: View = "basic", generation: int | None = None, timeout: float = 60
+    ) -> AsyncIterator[RecordInfo]:
         """Yield the records that failed so far, in the order in which they ended. Reads all outcomes."""
-        async for page in self.pages(order="completion", view=view, timeout=timeout):
+        async for page in self.pages(order="completion", view=view, generation=generation, timeout=timeout):
             for record in page.records:
                 if record.state == _FAILED:
                     yield RecordInfo(record)
 
-    async def outputs(self, *, on_failure: OnFailure = "raise", timeout: float = 60) -> AsyncIterator[Any]:
+    async def outputs(
+        self, *, on_failure: OnFailure = "raise", generation: int | None = None, timeout: float = 60
+    ) -> AsyncIterator[Any]:
         """Yield the decoded output of every record, by index.
 
         Args:
             on_failure: what becomes of a record without an output because it failed, was cancelled or has not ended:
                 "raise" its error, "skip" it, or yield "none" in its place. (A handler that returned nothing yields None
                 in any case.)
+            generation: as they were at the end of this one; see the class.
             timeout: seconds to wait for one page.
 
         Raises:
@@ -121,7 +139,7 @@ class AsyncRecordReader:
         """
         if on_failure not in {"raise", "skip", "none"}:
             raise ValueError(f'on_failure must be "raise", "skip" or "none", not {on_failure!r}')
-        async for page in self.pages(timeout=timeout):
+        async for page in self.pages(generation=generation, timeout=timeout):
             for message in page.records:
                 record = RecordInfo(message)
                 if message.state == _SUCCEEDED:
@@ -131,9 +149,50 @@ class AsyncRecordReader:
                 elif on_failure == "none":
                     yield None
 
+    async def get_record(
+        self, index: int, *, view: View = "full", generation: int | None = None, timeout: float = 60
+    ) -> RecordInfo:
+        """Read one record.
+
+        Raises:
+            ValueError: view is none of the words.
+            NotFoundError: no such index, or no such generation.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.GetRecordRequest(
+            name=f"{self._task_name}/records/{index}",
+            view=_word(_VIEWS, "view", view),
+            generation=self._chosen(generation),
+        )
+        return RecordInfo(await call(self._connection.service.GetRecord, request, timeout))
+
+    async def attempts(self, index: int, *, page_size: int = 0, timeout: float = 60) -> AsyncIterator[RecordAttempt]:
+        """Yield the executions of one record that ended, over all generations, oldest first; the last 100 are kept.
+
+        Args:
+            index: position of the record in the task.
+            page_size: most attempts in one page, which is read when it is needed; 0: the server's choice.
+            timeout: seconds to wait for one page.
+
+        Raises:
+            NotFoundError: no such index.
+            RpcError: a page was not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.ListRecordAttemptsRequest(
+            parent=f"{self._task_name}/records/{index}", page_size=page_size
+        )
+        async for page in pages_of(self._connection.service.ListRecordAttempts, request, timeout):
+            for attempt in page.attempts:
+                yield RecordAttempt(attempt, index)
+
+    def _chosen(self, generation: int | None) -> int:
+        return self._own_generation if generation is None else generation
+
 
 class AsyncBatchTaskResult(AsyncRecordReader):
     """A batch task that ended: its final description, and its records, read when they are asked for.
+
+    It stays what it is when the task is reactivated: its records are those of its own generation.
 
     Attributes:
         info: the task as it ended.
@@ -142,6 +201,7 @@ class AsyncBatchTaskResult(AsyncRecordReader):
     def __init__(self, connection: AsyncConnection, info: BatchTaskInfo) -> None:
         self._connection = connection
         self._task_name = info.name
+        self._own_generation = info.generation
         self.info = info
 
     def __repr__(self) -> str:

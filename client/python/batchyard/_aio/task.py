@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import grpc
 from google.longrunning import operations_pb2
 
-from batchyard._aio.call import call
-from batchyard._aio.operation import AsyncOperationHandle
-from batchyard._aio.result import VIEWS, AsyncRecordReader, View
-from batchyard._aio.upload import AsyncUpload
+from batchyard._aio.call import call, pages
+from batchyard._aio.draft import AsyncDraft
+from batchyard._aio.operation import AsyncOperationHandle, metadata_of
+from batchyard._aio.result import AsyncRecordReader
 from batchyard._errors import NotFoundError
-from batchyard._info import BatchTaskInfo, RecordInfo
+from batchyard._info import BatchTaskInfo
 from batchyard._names import last_id
-from batchyard._progress import Progress, RecordCounts, Reporter
-from batchyard._records import MessageBuilder
+from batchyard._record_info import Subtask
+from batchyard._settings import update_request
 from batchyard._status import BatchTaskStatus
-from batchyard._transport_aio import Records, Source
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable
+    from typing import Unpack
 
     from batchyard._aio.connection import AsyncConnection
     from batchyard._aio.wait import WaitRule
     from batchyard._operation_status import OperationStatus
+    from batchyard._settings import TaskChanges
+
+Scope: TypeAlias = Literal["failed_and_unfinished", "all"]
+
+_Scopes = batch_task_service_pb2.ReactivateBatchTaskRequest
+_SCOPES: Final = {"failed_and_unfinished": _Scopes.FAILED_AND_UNFINISHED, "all": _Scopes.ALL}
 
 
-class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncRecordReader):
+class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncDraft, AsyncRecordReader):
     """A batch task and the operation of one of its generations.
 
     `await` it (asynchronous client) or call `wait()` for the result. Nothing runs in the background: a handle that is
     dropped leaves the task alone, and `client.batch.get(task_id)` makes another one, in any process.
     """
 
-    def __init__(self, connection: AsyncConnection, task_name: str, operation_name: str) -> None:
+    def __init__(self, connection: AsyncConnection, task_name: str, operation_name: str, generation: int = 0) -> None:
         super().__init__(connection, operation_name)
         self._task_name = task_name
+        self._generation = generation
 
     @property
     def task_id(self) -> str:
@@ -49,6 +56,11 @@ class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncRecordReader):
     def task_name(self) -> str:
         """`projects/{project}/batchTasks/{batch_task}`."""
         return self._task_name
+
+    @property
+    def generation(self) -> int:
+        """The generation of the task that `wait`, `cancel`, `get_status` and `get_result` are about."""
+        return self._generation
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._task_name}>"
@@ -91,93 +103,146 @@ class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncRecordReader):
             pass  # only the operation of a task that has ended can be forgotten
         await self.get_task_info(timeout=timeout)
 
-    async def get_record(self, index: int, *, view: View = "full", timeout: float = 60) -> RecordInfo:
-        """Read one record.
+    async def pause(self, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
+        """Let no further record start: those that run may end, then the task is paused until it is resumed.
 
-        Raises:
-            NotFoundError: no such index.
-            RpcError: not answered within `timeout` seconds, or refused.
-        """
-        request = batch_task_service_pb2.GetRecordRequest(name=f"{self._task_name}/records/{index}", view=VIEWS[view])
-        return RecordInfo(await call(self._connection.service.GetRecord, request, timeout))
-
-    async def delete(self, *, timeout: float = 60) -> None:
-        """Delete the task with its records and outcomes. Only a draft and a task that has ended can be deleted.
-
-        Raises:
-            IllegalStateError: it has not ended: cancel it first and wait.
-            NotFoundError: it is gone already.
-            RpcError: not answered within `timeout` seconds, or refused.
-        """
-        request = batch_task_service_pb2.DeleteBatchTaskRequest(name=self._task_name, request_id=str(uuid.uuid4()))
-        await call(self._connection.service.DeleteBatchTask, request, timeout)
-
-    async def start(self, *, request_id: str | None = None, timeout: float = 60) -> None:
-        """Start a draft. Of a task that is queued or running: no effect.
+        Of a task that pauses or is paused: no effect.
 
         Args:
+            etag: of a `BatchTaskInfo`: only if its configuration is still that one.
+            timeout: seconds.
+
+        Returns:
+            The task, PAUSING or PAUSED.
+
+        Raises:
+            IllegalStateError: it is a draft, or is being stopped.
+            TaskCompletedError: it has ended.
+            EtagMismatchError: it was changed.
+            NotFoundError: it was deleted.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.PauseBatchTaskRequest(
+            name=self._task_name, etag=etag or "", request_id=str(uuid.uuid4())
+        )
+        return BatchTaskInfo(await call(self._connection.service.PauseBatchTask, request, timeout))
+
+    async def resume(self, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
+        """Let a paused task go on. Of one that is queued or running: no effect. Arguments and errors as of `pause`."""
+        request = batch_task_service_pb2.ResumeBatchTaskRequest(
+            name=self._task_name, etag=etag or "", request_id=str(uuid.uuid4())
+        )
+        return BatchTaskInfo(await call(self._connection.service.ResumeBatchTask, request, timeout))
+
+    async def reactivate(
+        self,
+        *,
+        scope: Scope = "failed_and_unfinished",
+        etag: str | None = None,
+        request_id: str | None = None,
+        timeout: float = 60,
+    ) -> AsyncBatchTaskOperation:
+        """Run records of a task that has ended again: its next generation. This handle stays what it is.
+
+        Args:
+            scope: "failed_and_unfinished": the records that failed or have no outcome; "all": every record.
+            etag: of a `BatchTaskInfo`: only if its configuration is still that one.
             request_id: UUID4 that makes the call safe to repeat from another process. None: a new one.
             timeout: seconds.
 
+        Returns:
+            A new handle, of the new generation's operation.
+
         Raises:
-            NoRecordsError: the draft is empty.
-            TaskCompletedError: it has ended.
+            TaskNotCompletedError: it has not ended.
+            TaskSucceededError: every record of it succeeded.
+            NoRecordsError: it has none.
+            EtagMismatchError: it was changed.
+            NotFoundError: it was deleted.
+            ValueError: scope is none of the words.
             RpcError: not answered within `timeout` seconds, or refused.
         """
-        request = batch_task_service_pb2.StartBatchTaskRequest(
-            name=self._task_name, request_id=request_id or str(uuid.uuid4())
+        if scope not in _SCOPES:
+            raise ValueError(f"scope must be one of {list(_SCOPES)}, not {scope!r}")
+        request = batch_task_service_pb2.ReactivateBatchTaskRequest(
+            name=self._task_name, etag=etag or "", request_id=request_id or str(uuid.uuid4()), scope=_SCOPES[scope]
         )
-        operation = await call(self._connection.service.StartBatchTask, request, timeout)
-        self._name = operation.name
+        operation = await call(self._connection.service.ReactivateBatchTask, request, timeout)
+        generation = metadata_of(operation).generation
+        return AsyncBatchTaskOperation(self._connection, self._task_name, operation.name, generation)
 
-    async def append(
+    async def update(
         self,
-        records: Records,
         *,
-        record_ids: Iterable[str] | None = None,
-        skip_appended: bool = False,
-        progress: Progress = None,
+        etag: str | None = None,
+        request_id: str | None = None,
         timeout: float = 60,
-    ) -> int:
-        """Append records to a draft; returns when they are durable.
+        **changes: Unpack[TaskChanges],
+    ) -> BatchTaskInfo:
+        """Change the configuration, e.g. `update(priority=5, labels=None)`; it holds for records that start later.
 
         Args:
-            records: any iterable (asynchronous client: or asynchronous iterable), of any size; see `run`.
-            record_ids: one id per record, in the same order.
-            skip_appended: `records` begins with what the draft holds already, e.g. because an earlier call broke off:
-                that part is skipped.
-            progress: called with `RecordCounts` as they become durable, or "bar".
-            timeout: seconds without progress after which it gives up; cuts and restarts in between are survived.
+            etag: of a `BatchTaskInfo`: only if its configuration is still that one.
+            request_id: UUID4 that makes the call safe to repeat from another process. None: a new one.
+            timeout: seconds.
+            changes: what `TaskChanges` lists. What is not given stays as it is, None sets the default again.
 
         Returns:
-            How many records the draft holds now.
+            The task, with its new etag.
 
         Raises:
-            RecordValueError: a record has no form on the wire; those before it may have been appended.
-            AppendInProgressError: somebody else appends to this task.
-            IllegalStateError: the task is no draft any more.
-            RpcError: refused, or no progress.
+            ValueError, TypeError: nothing to change, or a value that its field cannot hold.
+            IllegalStateError: handler or parameters, and it is no draft any more.
+            TaskCompletedError: it has ended.
+            InvalidArgumentError: a bound is exceeded.
+            EtagMismatchError: it was changed.
+            NotFoundError: it was deleted, or there is no such handler.
+            RpcError: not answered within `timeout` seconds, or refused.
         """
-        reporter = Reporter(progress)
-        upload = self.new_upload(reporter, timeout)
-        builder = MessageBuilder(record_ids)
-        try:
-            if not skip_appended:
-                builder.begin_at(await upload.ask())
-            source = Source(records)
-            await upload.send(source, builder, await source.next_message(builder))
-        finally:
-            upload.close()
-            reporter.close()
-        return upload.next_index
+        request = update_request(self._task_name, changes, etag, request_id)
+        return BatchTaskInfo(await call(self._connection.service.UpdateBatchTask, request, timeout))
 
-    def new_upload(self, reporter: Reporter, timeout: float) -> AsyncUpload:
-        """Return an upload into this task; internal to the client."""
+    async def delete(
+        self, *, timeout: float = 60, force: bool = False, allow_missing: bool = False, etag: str | None = None
+    ) -> None:
+        """Delete the task with its records and outcomes.
 
-        def acknowledged(next_index: int) -> None:
-            reporter(RecordCounts(total=next_index, pending=next_index))
+        Args:
+            timeout: seconds.
+            force: also if it has neither ended nor is a draft: what runs is killed.
+            allow_missing: no error if there is no such task.
+            etag: of a `BatchTaskInfo`: only if its configuration is still that one.
 
-        return AsyncUpload(self._connection.service.AppendRecords, self._task_name, timeout, acknowledged)
+        Raises:
+            IllegalStateError: it has not ended: cancel it first and wait, or use force.
+            NotFoundError: it is gone already.
+            EtagMismatchError: it was changed.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.DeleteBatchTaskRequest(
+            name=self._task_name,
+            etag=etag or "",
+            request_id=str(uuid.uuid4()),
+            allow_missing=allow_missing,
+            force=force,
+        )
+        await call(self._connection.service.DeleteBatchTask, request, timeout)
+
+    async def subtasks(self, *, page_size: int = 0, timeout: float = 60) -> AsyncIterator[Subtask]:
+        """Yield the subtasks, newest first: those that are leased, and of those that ended the last 10,000.
+
+        Args:
+            page_size: most subtasks in one page, which is read when it is needed; 0: the server's choice.
+            timeout: seconds to wait for one page.
+
+        Raises:
+            NotFoundError: the task was deleted.
+            RpcError: a page was not answered within `timeout` seconds, or refused.
+        """
+        request = batch_task_service_pb2.ListSubtasksRequest(parent=self._task_name, page_size=page_size)
+        async for page in pages(self._connection.service.ListSubtasks, request, timeout):
+            for subtask in page.subtasks:
+                yield Subtask(subtask)
 
     async def _get(self, timeout: float) -> operations_pb2.Operation:
         try:
@@ -198,8 +263,9 @@ class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncRecordReader):
     async def _from_task(self, timeout: float) -> operations_pb2.Operation:
         """Describe the operation, which was forgotten, by its task; only a task that has ended lost its operation."""
         task = await self.get_task_info(timeout=timeout)
-        if not task.state.is_final:
-            raise NotFoundError(grpc.StatusCode.NOT_FOUND, f"the operation of {task.name} was forgotten")
+        if not task.state.is_final or task.generation != self._generation:
+            text = f"the operation of generation {self._generation} of {task.name} was forgotten"
+            raise NotFoundError(grpc.StatusCode.NOT_FOUND, text)
         info = task.message
         operation = operations_pb2.Operation(done=True)
         operation.metadata.Pack(

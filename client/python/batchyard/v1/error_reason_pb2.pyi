@@ -43,6 +43,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WORKER_LOST: _ClassVar[ErrorReason]
     NONZERO_EXIT: _ClassVar[ErrorReason]
     COMMAND_NOT_STARTED: _ClassVar[ErrorReason]
+    WORKER_KILLED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 INVALID_FIELD: ErrorReason
 MALFORMED_REQUEST: ErrorReason
@@ -80,3 +81,4 @@ RECORD_TIMEOUT: ErrorReason
 WORKER_LOST: ErrorReason
 NONZERO_EXIT: ErrorReason
 COMMAND_NOT_STARTED: ErrorReason
+WORKER_KILLED: ErrorReason

@@ -155,6 +155,7 @@ def take(
     taken: Ranges = []
     blobs: list[bytes] = []
     count = size = at = 0
+    loaded: _Loaded | None = None
     for start, end in ranges:
         cursor = start
         while cursor < end:
@@ -163,8 +164,10 @@ def take(
             if at == len(found):
                 return taken, b"".join(blobs)
             segment = found[at]
+            if loaded is None or loaded.segment is not segment:
+                loaded = _Loaded(segment, load(segment))
             upto = min(end, segment.end)
-            upto, part = _part(segment, load(segment), cursor, upto, max_bytes - size, first=not blobs)
+            upto, part = _part(loaded, cursor, upto, max_bytes - size, first=not blobs)
             if upto == cursor:
                 return taken, b"".join(blobs)
             blobs.append(part)
@@ -180,11 +183,27 @@ def take(
     return taken, b"".join(blobs)
 
 
-def _part(segment: Stored, whole: bytes, start: int, end: int, room: int, *, first: bool) -> tuple[int, bytes]:
+class _Loaded:
+    """A segment and its RawInputs, split when a part of it is wanted: of a scattered subtask it may be many parts."""
+
+    def __init__(self, segment: Stored, whole: bytes) -> None:
+        self.segment = segment
+        self.whole = whole
+        self._records: Sequence[bytes] = ()
+
+    def records(self, start: int, end: int) -> Sequence[bytes]:
+        """The serialized RecordInputs of [start, end)."""
+        if not self._records:
+            self._records = codec.split_inputs(self.whole)
+        return self._records[start - self.segment.first : end - self.segment.first]
+
+
+def _part(loaded: _Loaded, start: int, end: int, room: int, *, first: bool) -> tuple[int, bytes]:
     """As many records from `start` on as fit into `room`: (end of them, RawInputs). The first one always fits."""
+    segment, whole = loaded.segment, loaded.whole
     if start == segment.first and end == segment.end and (len(whole) <= room or (first and end == start + 1)):
         return end, whole
-    records = codec.split_inputs(whole)[start - segment.first : end - segment.first]
+    records = loaded.records(start, end)
     if len(whole) <= room:
         return end, codec.join_inputs(records)
     fitting = 0

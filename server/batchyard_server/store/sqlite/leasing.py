@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from batchyard_server.codec import task_bytes
+from batchyard_server.codec import subtasks, task_bytes
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
-from batchyard_server.model.states import Event, StopReason, TaskState, after
-from batchyard_server.model.task import Attempts, Flush, Lease, Task
+from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
+from batchyard_server.model.subtask import RETURNED, Killed, LeaseEnd
+from batchyard_server.model.task import Attempts, Flush, Lease, Retries, Task
 from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, leases, merge, outcomes, tasks
+from batchyard_server.store.sqlite import changes, history, leases, merge, outcomes, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
@@ -28,7 +29,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
         raise StaleLease(f"{task.name} has no records {lease.ranges}")
     if any(rg.subtract(wanted, other.open) != wanted for other in live.values()):
         raise StaleLease(f"a record of {task.name} is leased already")
-    if task.next_sequence and outcomes.any_within(tx, task.key, task.generation, wanted):
+    if task.next_sequence and outcomes.any_within(tx, task, wanted):
         raise StaleLease(f"a record of {task.name} has an outcome already")
     epoch = task.next_epoch
     now_us = tx.clock.now_us()
@@ -46,7 +47,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     return stored
 
 
-def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
+def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retries | None, end: LeaseEnd) -> Task:
     """See Store.record_outcomes."""
     held = _held(tx, lease)
     task = held.task
@@ -58,10 +59,16 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     as_sent = list(flush.ranges)
     if rg.count(done) != flush.count or rg.count(as_sent) != flush.count or as_sent != sorted(as_sent) or not done:
         raise ValueError(f"a flush of {flush.count} records has the indexes {flush.ranges}")
-    outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
-    merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
+    if retries is not None and task.state is not TaskState.CANCELLING:
+        flush = _take_out(tx, task, done, retries)
+    if flush.count:
+        outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
+        merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
     left = rg.subtract(mine.open, done)
-    held = held._replace(leases=_shrink(live, lease.epoch, left))
+    held = held._replace(leases=leases.shrink(tx, task, live, lease.epoch, left, end))
+    if left and not flush.count:  # nobody sees a difference
+        tx.hold(task.key, held)
+        return task
     if flush.failures:
         held = outcomes.add_failures(tx, held, flush.failures)
     failed = len(flush.failed)
@@ -75,8 +82,24 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush) -> Task:
     return changes.write(tx, held, _settled(tx, held, counted))
 
 
+def _take_out(tx: Transaction, task: Task, done: list[tuple[int, int]], retries: Retries) -> Flush:
+    """Remember the records that are tried again; what is left of their flush, whose indexes were `done`."""
+    again = rg.from_indexes(retries.attempts)
+    if rg.subtract(done, again) != rg.normalize(retries.rest.ranges) or not rg.contains_all(done, again):
+        raise ValueError(f"of {done} are retried {again} and left {retries.rest.ranges}")
+    outcomes.remember_attempts(tx, task.key, task.generation, retries.attempts)
+    history.add(tx, task.key, task.generation, retries.attempts, retries.history)
+    return retries.rest
+
+
 def release(
-    tx: Transaction, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int], ends_cancel: bool
+    tx: Transaction,
+    lease: Lease,
+    begun: Mapping[int, Attempts],
+    unreaped: Sequence[int],
+    interrupted: Sequence[tuple[int, bytes]],
+    ends_cancel: bool,
+    end: LeaseEnd,
 ) -> Task | None:
     """See Store.release."""
     held = tasks.entry(tx, lease.task_key)
@@ -88,7 +111,8 @@ def release(
     if mine is not None and mine.generation == lease.generation:
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
         outcomes.remember_attempts(tx, task.key, task.generation, open_)
-        live = _shrink(live, lease.epoch, [])
+        history.add(tx, task.key, task.generation, open_, [each for each in interrupted if each[0] in open_])
+        live = leases.shrink(tx, task, live, lease.epoch, [], end)
         held = held._replace(leases=live)
         task = _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))
     if task.state is TaskState.CANCELLING and lease.generation == task.generation:
@@ -110,7 +134,7 @@ def shrink(tx: Transaction, lease: Lease, ranges: Sequence[tuple[int, int]]) -> 
     if mine is None or mine.generation != task.generation or not rg.contains_all(mine.open, taken):
         raise StaleLease(f"lease {lease.epoch} of {task.name} does not hold {ranges}")
     left = rg.subtract(mine.open, taken)
-    held = held._replace(leases=_shrink(live, lease.epoch, left))
+    held = held._replace(leases=leases.shrink(tx, task, live, lease.epoch, left, RETURNED))
     if left:  # nobody sees a difference
         tx.hold(task.key, held)
         return task
@@ -119,7 +143,8 @@ def shrink(tx: Transaction, lease: Lease, ranges: Sequence[tuple[int, int]]) -> 
 
 def recover(tx: Transaction) -> list[LiveTask]:
     """See Store.recover."""
-    tx.run("DELETE FROM lease")
+    killed = subtasks.killed_error(Killed.SERVER_KILLED)
+    leases.end_all(tx, LeaseEnd(state=SubtaskState.KILLED, error=killed))
     found: list[LiveTask] = []
     for stored in tasks.live(tx):
         held = Entry(stored, leases={})
@@ -147,13 +172,6 @@ def _held(tx: Transaction, lease: Lease) -> Entry:
     if held is None or held.task.generation != lease.generation:
         raise StaleLease(f"the task of lease {lease.epoch} is gone or has begun another generation")
     return held
-
-
-def _shrink(live: Mapping[int, OpenLease], epoch: int, left: list[tuple[int, int]]) -> dict[int, OpenLease]:
-    """The leases with only `left` open in this one; without any it is gone."""
-    if left:
-        return {**live, epoch: live[epoch]._replace(open=left)}
-    return {other: each for other, each in live.items() if other != epoch}
 
 
 def _settled(tx: Transaction, held: Entry, task: Task) -> Task:

@@ -15,10 +15,15 @@ from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 _GENERATIONS = 1 << 20  # of one task at most
 _COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
 _JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
-BY_ID = _JOINED + "WHERE operation_id = ? AND operation.project = ? AND hidden = 0"
-_LISTED = _JOINED + "WHERE operation.project = ? AND hidden = 0 "
+_SEEN = "operation.project = ? AND hidden = 0 AND task.id_fold IS NOT NULL "
+BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
+_LISTED = f"{_JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
+GENERATIONS = (
+    "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
+    f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
+)
 _LATEST = 2**63 - 1
 _INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)")
 FINISH = Rows(
@@ -27,6 +32,11 @@ FINISH = Rows(
     "(?, ?, ?)",
     ") AS v WHERE key = v.column1",
 )
+_HIDE = (
+    "UPDATE operation SET hidden = 1 WHERE key IN "
+    "(SELECT key FROM operation WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 64) AND hidden = 0"
+)
+REMOVE = "DELETE FROM operation WHERE key IN (SELECT key FROM operation WHERE key BETWEEN ? AND ? LIMIT 100)"
 
 
 def key_of(task_key: int, generation: int) -> int:
@@ -40,13 +50,13 @@ def not_found(name: OperationName) -> NotFound:
     return NotFound(OPERATION_TYPE, str(name))
 
 
-def deleted(source: Reader | Transaction, task_key: int) -> NotFound:
-    """The error for the first operation of a task, which was deleted."""
-    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task_key, 1),))
+def deleted(source: Reader | Transaction, task: Task) -> NotFound:
+    """The error for the operation of the task's generation, which was deleted."""
+    rows = source.run("SELECT project, operation_id FROM operation WHERE key = ?", (key_of(task.key, task.generation),))
     return not_found(OperationName(*rows[0]))
 
 
-def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
+def _of_row(row: Row) -> tuple[Operation, Task]:
     key, operation_id, project, create_us, metadata, result = row[:6]
     operation = Operation(
         operation_id=operation_id,
@@ -57,7 +67,7 @@ def _of_row(source: Reader | Transaction, row: Row) -> tuple[Operation, Task]:
         metadata=metadata,
         result=result,
     )
-    return operation, tasks.of_row(source, row[6:])
+    return operation, tasks.of_row(row[6:])
 
 
 def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
@@ -65,7 +75,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _of_row(source, rows[0])
+    return _of_row(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -74,7 +84,12 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_of_row(reader, row) for row in rows]
+    return [_of_row(row) for row in rows]
+
+
+def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
+    """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
+    return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:
@@ -109,15 +124,11 @@ def hide(tx: Transaction, operation: Operation) -> None:
     tx.run(hide_one, (key_of(operation.task_key, operation.generation),))
 
 
-def hide_all(tx: Transaction, task_key: int) -> None:
-    """The task was deleted: none of its operations is seen any more."""
-    tx.run("UPDATE operation SET hidden = 1 WHERE key BETWEEN ? AND ? AND hidden = 0", _keys_of(task_key))
+def hide_latest(tx: Transaction, task_key: int) -> None:
+    """The task was deleted, so none of its operations is seen any more. Lists need not pass over the latest ones."""
+    tx.run(_HIDE, keys_of(task_key))
 
 
-def remove_all(tx: Transaction, task_key: int) -> None:
-    """Remove the rows of a deleted task."""
-    tx.run("DELETE FROM operation WHERE key BETWEEN ? AND ?", _keys_of(task_key))
-
-
-def _keys_of(task_key: int) -> tuple[int, int]:
+def keys_of(task_key: int) -> tuple[int, int]:
+    """The lowest and the highest key that an operation of the task may have."""
     return key_of(task_key, 1), key_of(task_key, _GENERATIONS - 1)

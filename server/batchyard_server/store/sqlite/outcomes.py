@@ -3,13 +3,11 @@
 A segment's `ranges` are its indexes as a set, its `ordering` their order in its page: that of completion.
 """
 
-# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
-
 from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,14 +29,22 @@ _INSERT = Rows(
 )
 _INSERT_FAILURE = Rows(7, "INSERT INTO failure VALUES", "(?, ?, ?, ?, ?)")
 _INSERT_ATTEMPT = Rows(8, "INSERT OR REPLACE INTO attempt VALUES", "(?, ?, ?, ?, ?, ?, ?)")
-NARROW_ONES = (
-    "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
-    f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW} ORDER BY lo"
+_NARROW_ONES = (
+    "FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
+    f"AND lo > ? - {NARROW} AND lo < ? AND hi > ? AND hi - lo <= {NARROW}"
 )
-WIDE_ONES = (
-    "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_wide WHERE task_key = ? AND generation = ? "
-    f"AND lo < ? AND hi > ? AND hi - lo > {NARROW} ORDER BY lo"
+_WIDE_ONES = (
+    "FROM outcome_segment INDEXED BY outcome_wide WHERE task_key = ? AND generation = ? "
+    f"AND lo < ? AND hi > ? AND hi - lo > {NARROW}"
 )
+NARROW_ONES = f"SELECT id, lo, hi, count {_NARROW_ONES} ORDER BY lo"
+WIDE_ONES = f"SELECT id, lo, hi, count {_WIDE_ONES} ORDER BY lo"
+# Of an earlier generation only the successes count: without segments that have none.
+INHERITED_NARROW = f"SELECT id, lo, hi, count, failed_count {_NARROW_ONES} AND failed_count < count ORDER BY lo"
+INHERITED_WIDE = f"SELECT id, lo, hi, count, failed_count {_WIDE_ONES} AND failed_count < count ORDER BY lo"
+_SETS = "SELECT lo, hi, ranges, failed"
+NARROW_SETS = f"{_SETS} {_NARROW_ONES} AND failed_count < count"
+WIDE_SETS = f"{_SETS} {_WIDE_ONES} AND failed_count < count"
 ALL = (
     "SELECT id, lo, hi, count FROM outcome_segment INDEXED BY outcome_by_index WHERE task_key = ? AND generation = ? "
     "ORDER BY lo"
@@ -52,12 +58,16 @@ BEGUN = "SELECT idx, begun FROM attempt WHERE task_key = ? AND generation = ? AN
 
 
 class Found(NamedTuple):
-    """Where a stored segment is: its row, and how many indexes within [lo, hi) it holds."""
+    """Where a stored segment is: its row, how many indexes within [lo, hi) it holds, and how many of them do not count.
+
+    Those are the failed ones of an earlier generation, which are run again.
+    """
 
     row: int
     lo: int
     hi: int
     records: int
+    hidden: int = 0
 
     @property
     def dense(self) -> bool:
@@ -121,13 +131,7 @@ def order_of(lo: int, hi: int, ranges: bytes | None, ordering: bytes | None) -> 
     """The index of each record of a segment, in the order of its page, from the columns of its row."""
     if ordering is not None:
         return unpack_indexes(ordering)
-    return range(lo, hi) if ranges is None else list(expand(rg.unpack(ranges)))
-
-
-def expand(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Every index of the ranges."""
-    for start, end in ranges:
-        yield from range(start, end)
+    return range(lo, hi) if ranges is None else list(rg.indexes(rg.unpack(ranges)))
 
 
 def holds(ranges: Ranges, index: int) -> bool:
@@ -136,26 +140,64 @@ def holds(ranges: Ranges, index: int) -> bool:
     return at > 0 and index < ranges[at - 1][1]
 
 
-def between(source: Reader | Transaction, task_key: int, generation: int, start: int, end: int) -> list[Found]:
-    """The segments that may hold indexes of [start, end), by lo. Reads indexes only."""
-    rows = source.run(NARROW_ONES, (task_key, generation, start, end, start))
-    wide = source.run(WIDE_ONES, (task_key, generation, end, start))
+def between(
+    source: Reader | Transaction, task_key: int, generation: int, start: int, end: int, *, inherited: bool = False
+) -> list[Found]:
+    """The segments that may hold indexes of [start, end), by lo. Reads indexes only.
+
+    `inherited`: of an earlier generation, those with successes; looks at their rows too.
+    """
+    narrow, wide = (INHERITED_NARROW, INHERITED_WIDE) if inherited else (NARROW_ONES, WIDE_ONES)
+    rows = source.run(narrow, (task_key, generation, start, end, start))
+    wide_rows = source.run(wide, (task_key, generation, end, start))
     found = [Found(*row) for row in rows]
-    if wide:
-        found += [Found(*row) for row in wide]
+    if wide_rows:
+        found += [Found(*row) for row in wide_rows]
         found.sort(key=lambda each: each.lo)
     return found
 
 
-def any_within(tx: Transaction, task_key: int, generation: int, ranges: Ranges) -> bool:
-    """Whether an index of `ranges` (normalized) has an outcome in this generation."""
-    if any(row[0] == task_key for row in tx.waiting(_INSERT)):
+def any_within(tx: Transaction, task: Task, ranges: Ranges) -> bool:
+    """Whether an index of `ranges` (normalized) has an outcome that counts in the task's generation."""
+    if any(row[0] == task.key for row in tx.waiting(_INSERT)):
         tx.flush()
     for group in _neighbours(ranges):
-        for found in between(tx, task_key, generation, group[0][0], group[-1][1]):
-            if rg.subtract(group, sets(tx, [found])) != group:
+        for found in between(tx, task.key, task.generation, group[0][0], group[-1][1]):
+            if rg.subtract(group, sets(tx, [found[:4]])) != group:
+                return True
+        for generation in range(task.base_generation, task.generation):
+            if _any_inherited(tx, task.key, generation, group):
                 return True
     return False
+
+
+def _any_inherited(tx: Transaction, task_key: int, generation: int, group: Ranges) -> bool:
+    """Whether an index of `group` succeeded in an earlier generation.
+
+    Those that are run again were scattered over many segments, so all of these are read at once.
+    """
+    start, end = group[0][0], group[-1][1]
+    rows = tx.run(NARROW_SETS, (task_key, generation, start, end, start))
+    for lo, hi, ranges, failed in [*rows, *tx.run(WIDE_SETS, (task_key, generation, end, start))]:
+        inside = _clip(group, lo, hi)
+        if failed is not None:
+            inside = rg.subtract(inside, rg.from_indexes(unpack_indexes(failed)))
+        if inside and (ranges is None or rg.subtract(inside, rg.unpack(ranges)) != inside):
+            return True
+    return False
+
+
+def _clip(ranges: Ranges, lo: int, hi: int) -> Ranges:
+    """The part of `ranges` (normalized) within [lo, hi)."""
+    first = bisect_right(ranges, lo, key=lambda each: each[1])
+    last = bisect_left(ranges, hi, key=lambda each: each[0])
+    return [(max(start, lo), min(end, hi)) for start, end in ranges[first:last]]
+
+
+def failed_of(source: Reader | Transaction, row: int) -> Sequence[int]:
+    """The indexes of a segment that failed."""
+    packed = source.run("SELECT failed FROM outcome_segment WHERE id = ?", (row,))[0][0]
+    return () if packed is None else unpack_indexes(packed)
 
 
 def sets(source: Reader | Transaction, found: Iterable[tuple[int, int, int, int]]) -> Ranges:
@@ -176,16 +218,19 @@ def recorded(source: Reader | Transaction, task_key: int, generation: int) -> Ra
 
 
 def done(source: Reader | Transaction, task: Task) -> Ranges:
-    """Every index that has an outcome which counts in the task's generation, normalized.
+    """Every index that has an outcome which counts in the task's generation, normalized. Reads no blob."""
+    return seen(source, task.key, task.base_generation, task.generation) if task.next_sequence else []
+
+
+def seen(source: Reader | Transaction, task_key: int, base: int, generation: int) -> Ranges:
+    """Every index that has an outcome which counts in a generation with that base, normalized. Reads no blob.
 
     Those of its own outcomes, and the ones that succeeded in an earlier generation since the base.
     """
-    if not task.next_sequence:
-        return []
-    found = recorded(source, task.key, task.generation)
-    for generation in range(task.base_generation, task.generation):
-        failed = [each for (packed,) in source.run(FAILED, (task.key, generation)) for each in unpack_indexes(packed)]
-        found += rg.subtract(recorded(source, task.key, generation), rg.from_indexes(failed))
+    found = recorded(source, task_key, generation)
+    for earlier in range(base, generation):
+        failed = [each for (packed,) in source.run(FAILED, (task_key, earlier)) for each in unpack_indexes(packed)]
+        found += rg.subtract(recorded(source, task_key, earlier), rg.from_indexes(failed))
     return rg.normalize(found)
 
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
+from batchyard_server.model.record import EVERY_GENERATION, Order, RecordPage, RecordQuery, View
 from batchyard_server.model.states import RecordState
 from batchyard_server.model.task import Task
-from batchyard_server.store.sqlite import inputs, outcomes, tasks
+from batchyard_server.store.sqlite import generations, inputs, outcomes, tasks
+from batchyard_server.store.sqlite.generations import Span
 from batchyard_server.store.sqlite.outcomes import Found
 from batchyard_server.store.sqlite.readers import Reader
 
-SEQUENCE = (
-    "SELECT id, first_sequence, count, lo, hi, size FROM outcome_segment INDEXED BY outcome_by_sequence "
-    "WHERE task_key = ? AND generation = ? AND first_sequence < ? AND first_sequence >= coalesce("
-    "(SELECT max(first_sequence) FROM outcome_segment WHERE task_key = ? AND generation = ? "
-    "AND first_sequence <= ?), 0) ORDER BY first_sequence"
+_FROM = (
+    "FROM outcome_segment INDEXED BY outcome_by_sequence WHERE task_key = ? AND generation = ? "
+    "AND first_sequence >= coalesce((SELECT max(first_sequence) FROM outcome_segment "
+    "WHERE task_key = ? AND generation = ? AND first_sequence <= ?), 0)"
 )
+_COLUMNS = "SELECT id, first_sequence, count, lo, hi, size"
+SEQUENCE = f"{_COLUMNS} {_FROM} AND first_sequence < ? ORDER BY first_sequence"
+# Of an earlier generation only the successes are seen: without segments that have none.
+INHERITED = f"{_COLUMNS}, failed_count {_FROM} AND failed_count < count ORDER BY first_sequence"
 _SIZE = "SELECT size, ordering IS NULL FROM outcome_segment WHERE id = ?"
-_RECORDED = "SELECT max(first_sequence + count) FROM outcome_segment WHERE task_key = ? AND generation = ?"
 
 
 class _Page:
@@ -84,6 +88,15 @@ def _blob(reader: Reader, row: int) -> bytes:
     return reader.compressor.unpack(kind, data)
 
 
+def outcome(reader: Reader, task_key: int, generation: int, index: int) -> bytes | None:
+    """The serialized RecordInfo of the outcome that the record has in this generation; None if it has none."""
+    for found in outcomes.between(reader, task_key, generation, index, index + 1):
+        indexes = _indexes(reader, found.row)
+        if index in indexes:
+            return codec.split_page(_blob(reader, found.row))[indexes.index(index)]
+    return None
+
+
 def _indexes(reader: Reader, row: int) -> Sequence[int]:
     columns = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[0]
     return outcomes.order_of(*columns)
@@ -100,88 +113,116 @@ class RecordReader:
         task = tasks.by_key(reader, query.task_key)
         if task is None:
             raise tasks.deleted(reader, query.task_key)
+        spans = generations.seen_in(reader, task, query.generation)
         if query.order is Order.INDEX:
-            return _IndexPage(reader, query, task).read()
-        return self._completion(reader, query, task)
+            return _IndexPage(reader, query, task, spans).read()
+        return self._completion(reader, query, task, spans)
 
-    def _completion(self, reader: Reader, query: RecordQuery, task: Task) -> RecordPage:
-        key, generation = query.task_key, query.generation
+    def _completion(self, reader: Reader, query: RecordQuery, task: Task, spans: Sequence[Span]) -> RecordPage:
         page = _Page(query)
-        position = query.position
-        end = position + query.max_records
-        more = False
-        for row, first, count, lo, hi, size in reader.run(SEQUENCE, (key, generation, end, key, generation, position)):
-            if first + count <= position:
-                continue
-            found = Found(row, lo, hi, count)
-            done = self._from_segment(reader, query, page, found, size, first, position)
-            position += done
-            if position < first + count or not page.room:
-                more = position < first + count
-                break
-        known = _recorded(reader, task, generation)
-        if position < known:
-            more = True
-        elif generation == task.generation and task.cancelled:
-            position = self._add_cancelled(reader, query, task, page, position)
-            more = position < known + task.cancelled
+        position, known = query.position, spans[-1].end
+        for span in spans:  # after it, position >= its end
+            if position < span.end:
+                add = _add_inherited if span.inherited else _add_outcomes
+                position = add(reader, query, page, span, max(position, span.first))
+                if position < span.end:
+                    return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=True)
+        cancelled = self._cancelled_in(reader, query, task, spans)
+        if cancelled:
+            position = _add_cancelled(reader, query, task, page, position, known, cancelled)
+        more = position < known + rg.count(cancelled)
         return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=more)
 
-    def _from_segment(
-        self, reader: Reader, query: RecordQuery, page: _Page, found: Found, size: int, first: int, position: int
-    ) -> int:
-        """Add records of the segment from completion number `position` on; how many."""
-        basic = query.view is View.BASIC
-        if basic and first == position and page.fits(found.records, size):
-            page.add_whole(_blob(reader, found.row), found.records)
-            return found.records
-        if first == position and page.enough:
-            return 0
-        blob = _blob(reader, found.row)
-        records: Iterable[bytes] = codec.split_page(blob)[position - first : position - first + page.room]
-        if not basic:
-            indexes = _indexes(reader, found.row)[position - first :]
-            records = _overlay(reader, query, indexes, list(records))
-        done = 0
-        for record in records:
-            if not page.add(record):
-                break
-            done += 1
-        return done
-
-    def _add_cancelled(self, reader: Reader, query: RecordQuery, task: Task, page: _Page, position: int) -> int:
-        """Add the records that were cancelled with the task, by index, from the (position − recorded)-th on."""
-        gaps = self._gaps(reader, task)
-        skip = position - task.next_sequence
-        _, gaps = rg.take(gaps, skip)
-        wanted, _ = rg.take(gaps, page.room)
-        if not wanted:
-            return position
-        source = inputs.Records(reader, inputs.between(reader, task.key, wanted[0][0], wanted[-1][1]))
-        make = codec.Placeholders(task.name, task.generation)
-        begun = outcomes.begun_between(reader, task.key, task.generation, wanted[0][0], wanted[-1][1])
-        for index in outcomes.expand(wanted):
-            state, attempt = RecordState.CANCELLED, begun.get(index, 0)
-            if not page.add(_placeholder(source, make, index, state, attempt, query.view)):
-                break
-            position += 1
-        return position
-
-    def _gaps(self, reader: Reader, task: Task) -> rg.Ranges:
-        key = (task.key, task.generation)
+    def _cancelled_in(self, reader: Reader, query: RecordQuery, task: Task, spans: Sequence[Span]) -> rg.Ranges:
+        """The records that were cancelled with the task at the end of the generation."""
+        generation = query.generation
+        if generation == EVERY_GENERATION or (generation == task.generation and not task.cancelled):
+            return []
+        key = (task.key, generation)
         gaps = self._cancelled.get(key)
         if gaps is None:
-            gaps = rg.subtract([(0, task.total)], outcomes.recorded(reader, *key))
+            gaps = rg.subtract([(0, task.total)], outcomes.seen(reader, task.key, spans[0].generation, generation))
             self._cancelled[key] = gaps
             if len(self._cancelled) > 8:
                 self._cancelled.popitem(last=False)
         return gaps
 
 
-def _recorded(reader: Reader, task: Task, generation: int) -> int:
-    if generation == task.generation:
-        return task.next_sequence
-    return reader.run(_RECORDED, (task.key, generation))[0][0] or 0
+def _add_outcomes(reader: Reader, query: RecordQuery, page: _Page, span: Span, position: int) -> int:
+    """Add outcomes of a generation from completion number `position` on; that of the first one that is left."""
+    key = (query.task_key, span.generation)
+    for row, first, count, lo, hi, size in reader.run(SEQUENCE, (*key, *key, position, position + page.room)):
+        if first + count <= position:
+            continue
+        position += _from_segment(reader, query, page, Found(row, lo, hi, count), size, first, position)
+        if position < first + count or not page.room:
+            break
+    return position
+
+
+def _add_inherited(reader: Reader, query: RecordQuery, page: _Page, span: Span, position: int) -> int:
+    """Add what succeeded in an earlier generation from `position` on; that of the first success that is left."""
+    key = (query.task_key, span.generation)
+    with closing(reader.stream(INHERITED, (*key, *key, position))) as rows:
+        for row, first, count, lo, hi, size, failed in rows:
+            if first + count <= position:
+                continue
+            position = max(position, first)
+            if not page.room:
+                return position
+            position += _from_segment(reader, query, page, Found(row, lo, hi, count, failed), size, first, position)
+            if position < first + count:
+                return position
+    return span.end
+
+
+def _from_segment(
+    reader: Reader, query: RecordQuery, page: _Page, found: Found, size: int, first: int, position: int
+) -> int:
+    """Add records of the segment from completion number `position` on; how many numbers lie before the next one."""
+    basic = query.view is View.BASIC
+    if basic and first == position and not found.hidden and page.fits(found.records, size):
+        page.add_whole(_blob(reader, found.row), found.records)
+        return found.records
+    if first == position and page.enough:
+        return 0
+    at: Sequence[int] = range(position - first, found.records)  # where in the segment those are that are seen
+    indexes = _indexes(reader, found.row) if found.hidden or not basic else ()
+    if found.hidden:
+        failed = set(outcomes.failed_of(reader, found.row))
+        at = [each for each in at if indexes[each] not in failed]
+    wanted = at[: page.room]
+    stored = codec.split_page(_blob(reader, found.row))
+    records: Iterable[bytes] = (
+        stored[wanted.start : wanted.stop] if isinstance(wanted, range) else [stored[each] for each in wanted]
+    )
+    if not basic:
+        records = _overlay(reader, query, [indexes[each] for each in wanted], list(records))
+    done = 0
+    for record in records:
+        if not page.add(record):
+            break
+        done += 1
+    return (at[done] if done < len(at) else found.records) - (position - first)
+
+
+def _add_cancelled(
+    reader: Reader, query: RecordQuery, task: Task, page: _Page, position: int, known: int, cancelled: rg.Ranges
+) -> int:
+    """Add the records that were cancelled with the task, by index, from the (position − known)-th on."""
+    _, rest = rg.take(cancelled, position - known)
+    wanted, _ = rg.take(rest, page.room)
+    if not wanted:
+        return position
+    start, end = wanted[0][0], wanted[-1][1]
+    source = inputs.Records(reader, inputs.between(reader, task.key, start, end))
+    make = codec.Placeholders(task.name, query.generation)
+    begun = outcomes.begun_between(reader, task.key, query.generation, start, end)
+    for index in rg.indexes(wanted):
+        if not page.add(_placeholder(source, make, index, RecordState.CANCELLED, begun.get(index, 0), query.view)):
+            break
+        position += 1
+    return position
 
 
 def _placeholder(
@@ -219,10 +260,12 @@ def _with_inputs(source: inputs.Records, indexes: Sequence[int], records: Sequen
 class _IndexPage:
     """One page in order of index."""
 
-    def __init__(self, reader: Reader, query: RecordQuery, task: Task) -> None:
+    def __init__(self, reader: Reader, query: RecordQuery, task: Task, spans: Sequence[Span]) -> None:
         self._reader = reader
         self._query = query
         self._task = task
+        self._spans = spans
+        self._over = task.state.is_final or query.generation < task.generation
         self._start = query.position
         self._end = min(query.position + query.max_records, task.total)
         self._page = _Page(query)
@@ -233,8 +276,8 @@ class _IndexPage:
 
     def read(self) -> RecordPage:
         """The page."""
-        query, end = self._query, self._end
-        found = outcomes.between(self._reader, query.task_key, query.generation, self._start, end)
+        end = self._end
+        found = generations.between(self._reader, self._task.key, self._spans, self._start, end)
         # Where the next segment begins: a dense one that ends before it can be passed on whole.
         cursor, at = self._start, 0
         while cursor < end:
@@ -259,7 +302,7 @@ class _IndexPage:
 
     def _pass_on(self, segment: Found, cursor: int) -> bool:
         """Add a whole segment unparsed; False if it must be cut, or is not all that there is in its place."""
-        if segment.lo != cursor or not segment.dense or segment.hi > self._end or self._loaded:
+        if segment.lo != cursor or not segment.dense or segment.hidden or segment.hi > self._end or self._loaded:
             return False
         if self._query.view is not View.BASIC:
             return False
@@ -271,20 +314,20 @@ class _IndexPage:
 
     def _load(self, segment: Found, cursor: int) -> None:
         records = codec.split_page(_blob(self._reader, segment.row))
+        hidden = set(outcomes.failed_of(self._reader, segment.row)) if segment.hidden else ()
         for index, record in zip(_indexes(self._reader, segment.row), records, strict=True):
-            if cursor <= index < self._end:
+            if cursor <= index < self._end and index not in hidden:
                 self._loaded[index] = record
 
     def _emit(self, cursor: int, upto: int) -> int:
         """Add the records of [cursor, upto) from what is loaded, placeholders between; where it ended."""
         full = self._query.view is View.FULL
-        final = self._task.state.is_final
         while cursor < upto:
             record = self._loaded.pop(cursor, None)
             if record is None:
-                running = cursor in self._query.running
+                running = not self._over and cursor in self._query.running
                 waiting = RecordState.RUNNING if running else RecordState.PENDING
-                state = RecordState.CANCELLED if final else waiting
+                state = RecordState.CANCELLED if self._over else waiting
                 attempt = self._begun_before(cursor) + running
                 record = _placeholder(self._source, self._make, cursor, state, attempt, self._query.view)
             elif full:

@@ -1,5 +1,7 @@
 """The request table: which idempotent calls were done (AIP-155)?"""
 
+# ruff: noqa: S608 - what is put into statements here are numbers of this module, never values of callers
+
 from __future__ import annotations
 
 from batchyard_server.model import limits
@@ -9,8 +11,20 @@ from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
-_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, NULL)")
+_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)")
 _KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
+_LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {_KEPT_US} WHERE (project, request_id) "
+# The task is gone: its calls are forgotten 24 hours after they were made. Some of them, and its create.
+LET_EXPIRE = (
+    f"{_LET_EXPIRE} IN (SELECT project, request_id FROM request "
+    "WHERE task_key = ? AND made_task = 0 AND expire_us IS NULL LIMIT 100)"
+)
+LET_CREATE_EXPIRE = f"{_LET_EXPIRE} = (SELECT project, request_id FROM task WHERE key = ?)"
+FORGET = (
+    "DELETE FROM request WHERE (project, request_id) IN (SELECT project, request_id FROM request "
+    "WHERE expire_us IS NOT NULL AND expire_us <= ? ORDER BY expire_us LIMIT 100)"
+)
+_NO_TASK = 0  # no task has this key
 
 
 def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] | None:
@@ -48,29 +62,23 @@ def known_to_create(tx: Transaction, request: RequestKey | None) -> tuple[int, T
 def remember(tx: Transaction, request: RequestKey | None, task: Task, *, made_task: bool = False) -> None:
     """The call was done."""
     if request is not None:
-        identity = (request.project, request.request_id)
-        now_us = tx.clock.now_us()
-        tx.add(_INSERT, (*identity, request.digest, task.key, task.task_id, now_us, made_task))
-        tx.calls[identity] = (request.digest, task.key, task.task_id)
-        tx.on_undo(lambda: tx.calls.pop(identity, None))
+        _add(tx, request, task.key, task.task_id, made_task, None)
 
 
-def let_expire(tx: Transaction, task_key: int) -> None:
-    """The task is gone: its calls are forgotten 24 hours after they were made."""
-    expire = "UPDATE request SET expire_us = create_us + ? WHERE "
-    tx.run(expire + "task_key = ? AND made_task = 0", (_KEPT_US, task_key))
-    made = "(project, request_id) = (SELECT project, request_id FROM task WHERE key = ?)"
-    tx.run(expire + made, (_KEPT_US, task_key))
+def remember_missing(tx: Transaction, request: RequestKey | None, task_id: str) -> None:
+    """The call found no task and was content with that."""
+    if request is not None:
+        _add(tx, request, _NO_TASK, task_id, False, tx.clock.now_us() + _KEPT_US)
 
 
-def forget(tx: Transaction, most: int) -> int:
-    """Remove up to `most` calls whose time is over; how many."""
-    due = (
-        "SELECT project, request_id FROM request WHERE expire_us IS NOT NULL AND expire_us <= ? "
-        "ORDER BY expire_us LIMIT ?"
-    )
-    tx.run(f"DELETE FROM request WHERE (project, request_id) IN ({due})", (tx.clock.now_us(), most))  # noqa: S608
-    return tx.connection.changes()
+def _add(
+    tx: Transaction, request: RequestKey, task_key: int, task_id: str, made_task: bool, expire_us: int | None
+) -> None:
+    identity = (request.project, request.request_id)
+    call = (request.digest, task_key, task_id)
+    tx.add(_INSERT, (*identity, *call, tx.clock.now_us(), made_task, expire_us))
+    tx.calls[identity] = call
+    tx.on_undo(lambda: tx.calls.pop(identity, None))
 
 
 def next_expiry_us(tx: Transaction) -> int | None:

@@ -11,12 +11,24 @@ from functools import partial
 from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
-from batchyard_server.model.record import RecordPage, RecordQuery
-from batchyard_server.model.task import Attempts, Flush, InputSegment, Lease, NewTask, Operation, RequestKey, Task
-from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, TaskEvent, TaskInfo, TaskPage
+from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
+from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
+from batchyard_server.model.task import (
+    Attempts,
+    Flush,
+    InputSegment,
+    Lease,
+    NewTask,
+    Operation,
+    RequestKey,
+    Retries,
+    Task,
+)
+from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
     changes,
     files,
+    history,
     inputs,
     leasing,
     listing,
@@ -25,6 +37,7 @@ from batchyard_server.store.sqlite import (
     outcomes,
     records,
     submit,
+    subtasks,
     sweep,
     tasks,
 )
@@ -175,9 +188,11 @@ class SqliteStore:
         """See Store.update_task."""
         return await self.writer.submit(lambda tx: submit.update(tx, name, decide, request))
 
-    async def delete_task(self, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+    async def delete_task(
+        self, name: TaskName, decide: Decide, request: RequestKey | None, *, allow_missing: bool = False
+    ) -> None:
         """See Store.delete_task."""
-        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request), direct=True)
+        await self.writer.submit(lambda tx: submit.delete(tx, name, decide, request, allow_missing), direct=True)
 
     async def get_task(self, name: TaskName) -> Task:
         """See Store.get_task."""
@@ -233,6 +248,10 @@ class SqliteStore:
             return self._readers.now(lambda reader: reader.snapshot(lambda same: self._records.page(same, query)))
         return await self._readers.page(lambda reader: self._records.page(reader, query))
 
+    async def record_attempts(self, task_key: int, index: int) -> list[PastAttempt]:
+        """See Store.record_attempts."""
+        return await self._readers.page(lambda reader: history.of_record(reader, task_key, index))
+
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
     ) -> tuple[list[tuple[int, int]], bytes]:
@@ -258,15 +277,28 @@ class SqliteStore:
         """See Store.grant."""
         return await self.writer.submit(lambda tx: leasing.grant(tx, lease), patient=True)
 
-    async def record_outcomes(self, lease: Lease, flush: Flush) -> Task:
+    async def record_outcomes(
+        self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
+    ) -> Task:
         """See Store.record_outcomes."""
-        return await self.writer.submit(lambda tx: leasing.record_outcomes(tx, lease, flush), size=len(flush.page))
+        return await self.writer.submit(
+            lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=len(flush.page)
+        )
 
     async def release(
-        self, lease: Lease, begun: Mapping[int, Attempts], unreaped: Sequence[int] = (), *, ends_cancel: bool = True
+        self,
+        lease: Lease,
+        begun: Mapping[int, Attempts],
+        unreaped: Sequence[int] = (),
+        interrupted: Sequence[tuple[int, bytes]] = (),
+        *,
+        ends_cancel: bool = True,
+        end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
-        return await self.writer.submit(lambda tx: leasing.release(tx, lease, begun, unreaped, ends_cancel))
+        return await self.writer.submit(
+            lambda tx: leasing.release(tx, lease, begun, unreaped, interrupted, ends_cancel, end)
+        )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:
         """See Store.shrink."""
@@ -275,6 +307,10 @@ class SqliteStore:
     async def recover(self) -> list[LiveTask]:
         """See Store.recover."""
         return await self.writer.submit(leasing.recover, direct=True)
+
+    async def subtasks(self, task_key: int, before_epoch: int, limit: int, max_bytes: int) -> SubtaskPage:
+        """See Store.subtasks."""
+        return await self._readers.page(lambda reader: subtasks.page(reader, task_key, before_epoch, limit, max_bytes))
 
     async def unfinished(self, task: Task) -> LiveTask:
         """See Store.unfinished."""

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from batchyard_server.model import limits
-from batchyard_server.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Reason
+from batchyard_server.model.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    Reason,
+)
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import Event, after
@@ -58,7 +65,7 @@ def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
     if held is None:
         raise tasks.not_found(name)
     if not held.task.operation:
-        raise operations.deleted(tx, key)
+        raise operations.deleted(tx, held.task)
     return held.task
 
 
@@ -102,16 +109,22 @@ def update(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
     return held.task if decided == held.task else changes.write(tx, held, decided)
 
 
-def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey | None) -> None:
+def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey | None, allow_missing: bool) -> None:
     """See Store.delete_task."""
     if requests.known(tx, request) is not None:
         return
-    held = tasks.named_entry(tx, name)
+    try:
+        held = tasks.named_entry(tx, name)
+    except NotFound:
+        if not allow_missing:
+            raise
+        requests.remember_missing(tx, request, name.task)
+        return
     decide(held.task)
     key = held.task.key
     tx.run("UPDATE task SET id_fold = NULL WHERE key = ?", (key,))
     tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
-    operations.hide_all(tx, key)
+    operations.hide_latest(tx, key)
     requests.remember(tx, request, held.task)
     tx.names.pop((name.project, name.task.lower()), None)
     tx.forget(key)

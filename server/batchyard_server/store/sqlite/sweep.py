@@ -7,27 +7,27 @@ from __future__ import annotations
 from functools import partial
 
 from batchyard_server.store.sqlite import inputs, operations, requests
-from batchyard_server.store.sqlite.transaction import Transaction
+from batchyard_server.store.sqlite.transaction import Row, Transaction
 
-SLICE_NS = 15_000_000
+SLICE_NS = 10_000_000  # the commit takes as long again
 KEPT_FREE_PAGES = 2048  # 16 MiB
 _MOVED_PAGES = 64
 
-# What a task owns: how its rows are found, and how many go at once (blobs of up to 256 KiB, or narrow rows).
+# What a task owns: how its rows are found, and how many go at once: blobs of up to 256 KiB or 16 KiB, or narrow rows.
 _OWNED = [
-    ("outcome_segment", "id", 16),
+    ("outcome_segment", "id", 8),
     ("record_key", "(task_key, record_id)", 500),
     ("attempt", "(task_key, generation, idx)", 500),
     ("failure", "(task_key, generation, position)", 100),
     ("lease", "(task_key, epoch)", 100),
+    ("ended_lease", "(task_key, epoch)", 100),
+    ("record_attempt", "(task_key, idx, generation, attempt)", 100),
 ]
 _REMOVE = [
     f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"
     for table, key, most in _OWNED
 ]
-_REMOVE_INPUTS = (
-    "DELETE FROM input_segment WHERE id IN (SELECT id FROM input_segment WHERE id BETWEEN ? AND ? LIMIT 16)"
-)
+_REMOVE_INPUTS = "DELETE FROM input_segment WHERE id IN (SELECT id FROM input_segment WHERE id BETWEEN ? AND ? LIMIT 8)"
 NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMIT 1"
 
 
@@ -57,8 +57,8 @@ class Sweeper:
             if not _remove(tx, after, deadline):
                 return
         tx.deleted = False
-        self._may_shrink = _shrink(tx, deadline)
-        requests.forget(tx, 500)
+        self._may_shrink = _shrink(tx, deadline - SLICE_NS // 2)  # what is moved is written once more by the commit
+        _exhaust(tx, requests.FORGET, (tx.clock.now_us(),), deadline)
         self._next_expiry_us = requests.next_expiry_us(tx)
 
 
@@ -77,16 +77,22 @@ def _shrink(tx: Transaction, deadline: int) -> bool:
 
 def _remove(tx: Transaction, key: int, deadline: int) -> bool:
     """Remove what the task owns and at last its row; False if the time was over before."""
-    for statement, values in [(_REMOVE_INPUTS, inputs.ids_of(key)), *((statement, (key,)) for statement in _REMOVE)]:
-        while True:
-            tx.run(statement, values)
-            if not tx.connection.changes():
-                break
-            if tx.clock.monotonic_ns() >= deadline:
-                return False
-    requests.let_expire(tx, key)
+    parts = [(_REMOVE_INPUTS, inputs.ids_of(key)), (operations.REMOVE, operations.keys_of(key))]
+    parts += [(statement, (key,)) for statement in (*_REMOVE, requests.LET_EXPIRE)]
+    if not all(_exhaust(tx, statement, values, deadline) for statement, values in parts):
+        return False
+    tx.run(requests.LET_CREATE_EXPIRE, (key,))
     tx.run("DELETE FROM task_fixed WHERE task_key = ?", (key,))
-    operations.remove_all(tx, key)
     # The row with the highest key stays: it keeps that key from being given out again after a restart.
     tx.run("DELETE FROM task WHERE key = ? AND key < (SELECT max(key) FROM task)", (key,))
     return tx.clock.monotonic_ns() < deadline
+
+
+def _exhaust(tx: Transaction, statement: str, values: Row, deadline: int) -> bool:
+    """Run a statement, which changes some rows at a time, until it changes none; False if the time was over before."""
+    while True:
+        tx.run(statement, values)
+        if not tx.connection.changes():
+            return True
+        if tx.clock.monotonic_ns() >= deadline:
+            return False

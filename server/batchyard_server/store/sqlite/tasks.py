@@ -43,12 +43,14 @@ _counts = attrgetter(*_COUNTS)
 _condition = attrgetter(*_CONDITION)
 _constant = attrgetter(*_CONSTANT)
 
-COLUMNS = ", ".join(f"task.{name}" for name in _NAMES)
+# In the same statement as the row, since an update may move it while somebody reads.
+_FIXED_APART = "(SELECT fixed FROM task_fixed WHERE task.fixed_size = 0 AND task_key = task.key)"
+COLUMNS = ", ".join([*(f"task.{name}" for name in _NAMES), _FIXED_APART])
 BY_NAME = f"SELECT {COLUMNS} FROM task WHERE project = ? AND id_fold = ?"
-INFO = "SELECT key, task_id, state IN (2, 3, 4, 6), fixed_size, info FROM task WHERE project = ? AND id_fold = ?"
+INFO = f"SELECT key, task_id, state IN (2, 3, 4, 6), info, {_FIXED_APART} FROM task WHERE project = ? AND id_fold = ?"
 BY_KEY = f"SELECT {COLUMNS} FROM task WHERE key = ? AND id_fold IS NOT NULL"
 LIVE = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND state IN (2, 3, 4, 6) AND id_fold IS NOT NULL"
-OLDEST = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND id_fold IS NOT NULL ORDER BY key LIMIT 1"
+OLDEST = f"SELECT {COLUMNS} FROM task WHERE state < 7 AND state <> 6 AND id_fold IS NOT NULL ORDER BY key LIMIT 1"
 DUE = f"SELECT {COLUMNS} FROM task WHERE due_us > 0 AND due_us <= ? AND id_fold IS NOT NULL ORDER BY due_us LIMIT ?"
 NEXT_DUE = "SELECT due_us FROM task WHERE due_us > 0 AND id_fold IS NOT NULL ORDER BY due_us LIMIT 1"
 _INSERTED = [*_CONSTANT, *_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is", "info", "id_fold", "request_id"]
@@ -80,11 +82,11 @@ def deleted(source: Reader | Transaction, key: int) -> NotFound:
     return not_found(TaskName(*rows[0]) if rows else TaskName("-", str(key)))
 
 
-def of_row(source: Reader | Transaction, row: Row) -> Task:
+def of_row(row: Row) -> Task:
     """The Task in a row of COLUMNS."""
     values: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
-    settings_text, parameters_size, fixed_size, stored = row[-4:]
-    fixed = pages.info_of(stored)[:fixed_size] if fixed_size else fixed_apart(source, row[0])
+    settings_text, parameters_size, fixed_size, stored, apart = row[-5:]
+    fixed = pages.info_of(stored)[:fixed_size] if apart is None else apart
     values["state"] = TaskState(values["state"])
     values["stop_reason"] = StopReason(values["stop_reason"])
     parameters = fixed[len(fixed) - parameters_size :] if parameters_size else b""
@@ -92,7 +94,7 @@ def of_row(source: Reader | Transaction, row: Row) -> Task:
 
 
 def fixed_apart(source: Reader | Transaction, key: int) -> bytes:
-    """The fixed part of a task that keeps it in task_fixed."""
+    """The fixed part of a task that keeps it in task_fixed, in the snapshot in which its row was read."""
     rows = source.run(_FIXED, (key,))
     return rows[0][0] if rows else b""
 
@@ -102,30 +104,30 @@ def by_name(source: Reader | Transaction, name: TaskName) -> Task:
     rows = source.run(BY_NAME, (name.project, name.task.lower()))
     if not rows or rows[0][_TASK_ID] != name.task:
         raise not_found(name)
-    return of_row(source, rows[0])
+    return of_row(rows[0])
 
 
 def by_key(source: Reader | Transaction, key: int) -> Task | None:
     """The task with that key, unless it was deleted."""
     rows = source.run(BY_KEY, (key,))
-    return of_row(source, rows[0]) if rows else None
+    return of_row(rows[0]) if rows else None
 
 
 def live(source: Reader | Transaction) -> list[Task]:
     """QUEUED, RUNNING, PAUSING and CANCELLING tasks, oldest first."""
-    found = [of_row(source, row) for row in source.run(LIVE)]
+    found = [of_row(row) for row in source.run(LIVE)]
     return sorted(found, key=lambda task: (task.create_us, task.key))
 
 
 def oldest_unfinished(source: Reader | Transaction) -> Task | None:
     """See Store.oldest_unfinished."""
     rows = source.run(OLDEST)
-    return of_row(source, rows[0]) if rows else None
+    return of_row(rows[0]) if rows else None
 
 
 def due(source: Reader | Transaction, now_us: int, most: int) -> list[Task]:
     """See Store.due."""
-    return [of_row(source, row) for row in source.run(DUE, (now_us, most))]
+    return [of_row(row) for row in source.run(DUE, (now_us, most))]
 
 
 def next_due_us(source: Reader | Transaction) -> int:
@@ -139,8 +141,8 @@ def info(source: Reader | Transaction, name: TaskName) -> TaskInfo:
     rows = source.run(INFO, (name.project, name.task.lower()))
     if not rows or rows[0][1] != name.task:
         raise not_found(name)
-    key, _, lives, fixed_size, stored = rows[0]
-    whole = pages.info_of(stored) if fixed_size else fixed_apart(source, key) + stored
+    key, _, lives, stored, apart = rows[0]
+    whole = pages.info_of(stored) if apart is None else apart + stored
     return TaskInfo(key=key, info=whole, live=bool(lives))
 
 
@@ -199,6 +201,8 @@ def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
             rows[UPDATE_CONFIGURATION].append(row)
             if apart:
                 _INSERT_FIXED.write(tx, [(task.key, task.fixed)])
+            elif len(before.fixed) > _APART_BYTES:
+                tx.run("DELETE FROM task_fixed WHERE task_key = ?", (task.key,))
         elif condition == _condition(before):
             rows[UPDATE_COUNTS].append((task.key, *counts, shown))
         else:

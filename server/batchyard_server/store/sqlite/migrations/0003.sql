@@ -37,16 +37,23 @@ DROP INDEX task_live;
 CREATE INDEX task_unfinished ON task (key) WHERE state < 7;
 CREATE INDEX task_due ON task (due_us) WHERE due_us > 0;
 
+-- The calls about a task that are to be forgotten some time after it: those that are known to be leave the index.
+DROP INDEX request_by_task;
+CREATE INDEX request_by_task ON request (task_key) WHERE made_task = 0 AND expire_us IS NULL;
+
 -- Where a generation begins: see task.base_generation, and its first completion number.
 ALTER TABLE operation ADD COLUMN base_generation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE operation ADD COLUMN first_sequence INTEGER NOT NULL DEFAULT 0;
+-- Of those after the first: a reader of records needs all of a task's, and the rows are large.
+CREATE INDEX operation_by_generation ON operation (key, base_generation, first_sequence) WHERE key & 1048575 > 1;
 
--- Leases: also with what they were granted.
+-- Leases: also with what they were granted; of those that are there only what is open is known.
 ALTER TABLE lease ADD COLUMN granted BLOB NOT NULL DEFAULT x'';
 ALTER TABLE lease ADD COLUMN node TEXT NOT NULL DEFAULT '';
 ALTER TABLE lease ADD COLUMN start_us INTEGER NOT NULL DEFAULT 0;
+UPDATE lease SET granted = open;
 
--- Leases that ended: the last ones of a task.
+-- Leases that ended: the last ones of a task, by epoch.
 CREATE TABLE ended_lease (
   task_key INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
