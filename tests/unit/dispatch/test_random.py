@@ -5,21 +5,25 @@ Dispatcher, executor and slots are real; the store commits, the workers run, cra
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import Reason, ResourceExhausted, Unavailable
+from batchyard_server.model.errors import BatchyardError, Reason, ResourceExhausted, Unavailable
 from batchyard_server.model.states import SubtaskState, TaskState
 from batchyard_server.model.task import Task
 from tests.support.dispatch import FakeWorker
 from tests.support.memory_store import Held
 from tests.unit.dispatch.stage import MAX_WORKER_LOST, NODE, Stage, reason
 
+PAUSED = (TaskState.PAUSING, TaskState.PAUSED)
 HANDLERS = ("first", "second", "third")
 ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: Unavailable(Reason.STORE_UNAVAILABLE, "a test says so"),
@@ -40,6 +44,8 @@ class Play:
         self.crash_share = self.random.choice((0.0, 0.04))
         self.poison: set[tuple[str, int]] = set()  # records that crash their worker each time
         self.cancelled: set[int] = set()
+        self.paused: set[int] = set()  # at some time
+        self.verbs: set[asyncio.Task[None]] = set()
         self.begun: Counter[tuple[str, int]] = Counter()
         self.crashed: Counter[tuple[str, int]] = Counter()
         self.timed_out: set[tuple[str, int]] = set()
@@ -66,20 +72,22 @@ class Play:
         assert known is None or known.retry_us <= self.stage.clock.now_us(), "it begins before its time"
         self.begun[name, index] += 1
         if held.task.key not in self.cancelled:
-            self.check_attempt(name, index, attempt)
+            self.check_attempt(held, index, attempt)
 
-    def check_attempt(self, name: str, index: int, attempt: int) -> None:
-        assert attempt == self.begun[name, index] or (self.forgot and attempt <= self.begun[name, index])
+    def check_attempt(self, held: Held, index: int, attempt: int) -> None:
+        """What runs without a lease, since a pause came before that, is not known to have begun."""
+        begun = self.begun[str(held.task.name), index]
+        assert attempt == begun or (attempt <= begun and (self.forgot or held.task.key in self.paused))
 
     def on_acked(self, flushes: list[tuple[str, rg.Ranges]]) -> None:
         for name, ranges in flushes:
             held = self.store.by_name(name)
-            if held.task.key not in self.cancelled:
+            if held.task.key not in self.cancelled | self.paused:
                 assert all(index in held.outcomes or index in held.history for index in rg.indexes(ranges))
 
     def on_final(self, task: Task) -> None:
-        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live."""
-        if task.state is TaskState.CANCELLED and task.subtasks:
+        """CANCELLED says that nothing of the task lives; but of a QUEUED or PAUSED task nothing was known to live."""
+        if task.state is TaskState.CANCELLED and task.subtasks and task.key not in self.paused:
             for worker in self.workers:
                 assert worker.current is None or worker.current.batch_task != str(task.name)
                 assert all(run.batch_task != str(task.name) for run in worker.runs)
@@ -105,6 +113,34 @@ class Play:
             key = self.random.choice(live)
             self.cancelled.add(key)
             self.store.cancel(key)
+
+    def pause(self) -> None:
+        """Some task is paused, or goes on."""
+        live = [held for held in self.store.held.values() if not held.task.state.is_final]
+        if live:
+            held = self.random.choice(live)
+            self.paused.add(held.task.key)
+            goes_on = held.task.state in PAUSED or self.random.random() < 0.2
+            self.ask(self.stage.resume(held) if goes_on else self.stage.pause(held))
+
+    def ask(self, verb: Coroutine[Any, Any, None]) -> None:
+        """A caller waits for the answer, which may be an error."""
+
+        async def call() -> None:
+            with contextlib.suppress(BatchyardError, ValueError):
+                await verb
+
+        task = asyncio.ensure_future(call())
+        self.verbs.add(task)
+        task.add_done_callback(self.verbs.discard)
+
+    async def hang_up(self) -> None:
+        """Nobody waits for an answer any more."""
+        await self.stage.turn(1)  # else those that were not begun complain
+        for verb in list(self.verbs):
+            verb.cancel()
+        await self.stage.turn(3)
+        assert not self.verbs
 
     def take_back(self) -> None:
         """What has not begun of some subtask is asked back, as when its record is slow or the server drains."""
@@ -191,11 +227,13 @@ class Play:
             self.stage.check_slots()
         else:
             self.forgot = True
+            await self.hang_up()
             self.stage.die()
         self.stage.assemble()
 
     async def play(self, actions: int) -> None:
         choices = [self.create] * 2 + [self.cancel, self.fail] + [self.commit] * 6
+        choices += [self.pause] * self.random.choice((0, 0, 3))
         choices += [self.advance] * self.random.choice((0, 2, 2))  # 0: records are short, subtasks are large
         choices += [self.work] * 20 + [self.store.read] * 2 + [self.take_back] * self.random.choice((0, 2, 8))
         self.store.slow_reads = self.random.random() < 0.5
@@ -216,6 +254,10 @@ class Play:
         for _ in range(3000):
             if all(held.task.state.is_final for held in self.store.held.values()):
                 break
+            if not self.verbs:
+                for held in self.store.held.values():
+                    if held.task.state in PAUSED:
+                        self.ask(self.stage.resume(held))
             for worker in self.workers:
                 if worker.dead or worker.killed:
                     worker.reap()
@@ -258,7 +300,7 @@ class Play:
             assert sorted(held.outcomes) == list(range(held.task.total))
             assert held.task.ended == held.task.total
             for index, record in held.outcomes.items():
-                self.check_attempt(name, index, record.attempt)
+                self.check_attempt(held, index, record.attempt)
                 if reason(record) == Reason.WORKER_LOST:
                     assert self.crashed[name, index] > MAX_WORKER_LOST
                 elif reason(record) == Reason.RECORD_TIMEOUT:
@@ -292,6 +334,11 @@ async def test_every_record_ends_exactly_once(seed: int) -> None:
 async def test_retries_are_played() -> None:
     games = [await play(seed) for seed in range(200, 210)]
     assert sum(game.retried for game in games) > 40
+
+
+async def test_pauses_are_played() -> None:
+    games = [await play(seed) for seed in range(300, 310)]
+    assert sum(len(game.paused) for game in games) > 10
 
 
 async def test_trims_are_played() -> None:
