@@ -9,7 +9,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from tests.property import judge
-from tests.property.enabled import ENABLED
 from tests.property.events import SUCCESS, Result
 from tests.property.life import SECOND, Task
 
@@ -17,48 +16,38 @@ MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 IDS = ("", "a", "b", "A", "c", "d")
 UNAVAILABLE, INVALID_ARGUMENT = Result(14), Result(3)
 RESULTS = (SUCCESS, SUCCESS, UNAVAILABLE, INVALID_ARGUMENT, Result(14, retryable=False), Result(3, retryable=True))
-JUMPS = (0.01, 0.2, 1.0, 5.0, 60.0, 3600.0, *((86_400.0, 8 * 86_400.0, 40 * 86_400.0) if "time" in ENABLED else ()))
-
-
-def _known(configs: Sequence[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any], ...]:
-    return tuple(config for part, config in configs if not part or part in ENABLED)
-
-
-CONFIGS = _known(
-    [
-        ("", {"handler": "echo"}),
-        ("", {"handler": "audit", "display_name": "some", "labels": {"team": "a", "stage": "b"}}),
-        ("", {"handler": "echo", "parameters": '{"n": 1}', "archived": True}),
-        ("", {"handler": "nobody"}),
-        ("record_timeout", {"handler": "echo", "constraints": {"record_timeout": 2 * SECOND}}),
-        ("failure_policy", {"handler": "echo", "failure_policy": {"max_failed_records": 0}}),
-        ("failure_policy", {"handler": "echo", "failure_policy": {"max_failed_records": 1, "max_failed_ratio": 0.5}}),
-        ("retry", {"handler": "echo", "constraints": {"max_retry_count": 1}}),
-        (
-            "retry",
-            {
-                "handler": "echo",
-                "constraints": {"max_retry_count": -1},
-                "retry_policy": {"initial_backoff": 8 * SECOND, "max_backoff": MINUTE, "multiplier": 3.0},
-            },
-        ),
-        (
-            "retry",
-            {
-                "handler": "echo",
-                "constraints": {"max_retry_count": 2},
-                "retry_policy": {"initial_backoff": 0, "retryable_codes": [3]},
-                "failure_policy": {"max_failed_records": 0},
-            },
-        ),
-        ("time", {"handler": "echo", "constraints": {"max_wall_clock_time": 4 * SECOND}}),
-        ("time", {"handler": "echo", "constraints": {"max_wall_clock_time": HOUR, "retention_time": 2 * HOUR}}),
-        ("time", {"handler": "echo", "constraints": {"retention_time": 0}}),
-        ("priority", {"handler": "echo", "priority": 5}),
-        ("priority", {"handler": "echo", "priority": -1000}),
-        ("parallel_count", {"handler": "echo", "parallel_count": 1}),
-        ("parallel_count", {"handler": "echo", "parallel_count": 2, "priority": 5}),
-    ]
+HOURS, DAYS = 3600.0, 86_400.0
+JUMPS = (0.01, 0.2, 1.0, 1.0, 5.0, 5.0, 60.0, 60.0, HOURS, HOURS, 2 * HOURS, DAYS, DAYS, 8 * DAYS, 40 * DAYS)
+PLAIN: dict[str, Any] = {"handler": "echo"}
+CONFIGS: tuple[dict[str, Any], ...] = (
+    PLAIN,
+    PLAIN,
+    PLAIN,
+    {"handler": "audit", "display_name": "some", "labels": {"team": "a", "stage": "b"}},
+    {"handler": "echo", "parameters": '{"n": 1}', "archived": True},
+    {"handler": "nobody"},
+    {"handler": "echo", "constraints": {"record_timeout": 2 * SECOND}},
+    {"handler": "echo", "failure_policy": {"max_failed_records": 0}},
+    {"handler": "echo", "failure_policy": {"max_failed_records": 1, "max_failed_ratio": 0.5}},
+    {"handler": "echo", "constraints": {"max_retry_count": 1}},
+    {
+        "handler": "echo",
+        "constraints": {"max_retry_count": -1},
+        "retry_policy": {"initial_backoff": 8 * SECOND, "max_backoff": MINUTE, "multiplier": 3.0},
+    },
+    {
+        "handler": "echo",
+        "constraints": {"max_retry_count": 2},
+        "retry_policy": {"initial_backoff": 0, "retryable_codes": [3]},
+        "failure_policy": {"max_failed_records": 0},
+    },
+    {"handler": "echo", "constraints": {"max_wall_clock_time": 4 * SECOND}},
+    {"handler": "echo", "constraints": {"max_wall_clock_time": HOUR, "retention_time": 2 * HOUR}},
+    {"handler": "echo", "constraints": {"retention_time": 0}},
+    {"handler": "echo", "priority": 5},
+    {"handler": "echo", "priority": -1000},
+    {"handler": "echo", "parallel_count": 1},
+    {"handler": "echo", "parallel_count": 2, "priority": 5},
 )
 UPDATES: tuple[tuple[dict[str, Any], list[str] | None], ...] = (
     ({"display_name": "other"}, None),

@@ -1,4 +1,4 @@
-"""What can the world do to a task? What happened at its workers, in words that the model and the server's side share."""
+"""What can happen to a task at its workers? The words that the model and the server's side share."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Granted(NamedTuple):
     generation: int
     indexes: list[int]
     epoch: int
+    worker: str
 
 
 class Begun(NamedTuple):

@@ -16,10 +16,12 @@ from google.rpc.status_pb2 import Status
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata, RecordCounts
 from batchyard.v1.payload_pb2 import Payload
-from batchyard.v1.record_pb2 import RecordInfo
-from tests.property.life import Generation, Record, Task, Violation
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
+from batchyard.v1.subtask_pb2 import Subtask
+from tests.property.life import Task
 from tests.property.masks import PARTS
 from tests.property.model import Refusal
+from tests.property.parts import Attempt, Generation, Lease, Record, Violation
 
 _STANDARD: dict[str, type[Message]] = {
     "INVALID_ARGUMENT": BadRequest,
@@ -163,7 +165,7 @@ def metadata_of(task: Task, generation: Generation) -> BatchTaskMetadata:
         state=task.state,  # type: ignore[arg-type]
         stop_reason=task.stop_reason or None,  # type: ignore[arg-type]
         counts=RecordCounts(**task.counts()),
-        subtask_count=task.subtasks,
+        subtask_count=task.granted_count,
         live_subtask_count=task.live,
         **{name: timestamp(us) for name, us in times.items() if us},  # type: ignore[arg-type]
     )
@@ -197,6 +199,37 @@ def check_record(shown: RecordInfo, task: Task, record: Record, generation: Gene
     same("record", seen, expected)
     failed = (outcome.code, outcome.reason) if outcome and outcome.state == "FAILED" else None
     check_error(shown.error if shown.HasField("error") else None, failed)
+
+
+def check_attempt(shown: RecordAttempt, expected: Attempt) -> None:
+    """One execution of a record."""
+    state = RecordInfo.State.Name(shown.state)
+    seen = (shown.generation, shown.attempt, state)
+    same("attempt", seen, (expected.generation, expected.number, expected.state))
+    error = shown.error if shown.HasField("error") else None
+    check_error(error, (expected.code, expected.reason) if expected.code else None)
+
+
+def check_subtask(shown: Subtask, task: Task, lease: Lease, node: str) -> None:
+    """One lease, live or ended."""
+    expected = Subtask(
+        name=f"{task.name}/subtasks/{lease.epoch}",
+        state=lease.state,  # type: ignore[arg-type]
+        epoch=lease.epoch,
+        worker=lease.worker,
+        node=node,
+        start_time=timestamp(lease.start),
+        end_time=timestamp(lease.end) if lease.end else None,
+    )
+    check_error(shown.error if shown.HasField("error") else None, lease.error)
+    same("ranges", [at for each in shown.ranges for at in range(each.start, each.end)], lease.indexes)
+    if shown.HasField("exit_code") and lease.state != "LOST":
+        raise Violation(f"an exit code of a subtask that is {lease.state}")
+    seen = Subtask()
+    seen.CopyFrom(shown)
+    for name in ("error", "ranges", "exit_code"):
+        seen.ClearField(name)
+    same("subtask", seen, expected)
 
 
 def by_completion(task: Task, generation: Generation) -> list[Record]:

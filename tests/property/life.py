@@ -7,80 +7,29 @@ Times are microseconds, 0 = not yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.property.events import Result
+from tests.property.parts import Attempt, Generation, Lease, Outcome, Record, Violation
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 DRAFT_KEPT = 7 * DAY
 MAX_WORKER_LOST = 2
-RETRYABLE = frozenset(
-    {2, 4, 8, 10, 13, 14}
-)  # UNKNOWN DEADLINE_EXCEEDED RESOURCE_EXHAUSTED ABORTED INTERNAL UNAVAILABLE
-ABORTED, DEADLINE_EXCEEDED, CANCELLED = 10, 4, 1
-
-
-class Violation(AssertionError):
-    """The server did what the contract forbids."""
-
-
-class Outcome(NamedTuple):
-    """The recorded end of a record; `number` counts those of a task in the order of their commits."""
-
-    state: str
-    code: int
-    reason: str
-    attempt: int
-    generation: int
-    number: int
-
-
-@dataclass(eq=False)
-class Record:
-    """One record. `begun`, `lost`, `failures` and `not_before` are of the current generation."""
-
-    index: int
-    record_id: str
-    text: str
-    begun: int = 0
-    lost: int = 0
-    failures: int = 0
-    not_before: int = 0
-    lease: Lease | None = None
-    running: bool = False
-    outcomes: list[Outcome] = field(default_factory=list)
-    begun_before: dict[int, int] = field(default_factory=dict)  # by generation that ended
-
-
-@dataclass(eq=False)
-class Lease:
-    """A claim on records. `open`: those of which it still may bring the end; `held`: a worker still has it."""
-
-    epoch: int
-    indexes: list[int]
-    open: set[int]
-    begun: list[int] = field(default_factory=list)
-    results: dict[int, Result] = field(default_factory=dict)
-    held: bool = True
-
-
-@dataclass(eq=False)
-class Generation:
-    """One run over the records. `base`: outcomes of this one and later ones count in it."""
-
-    number: int
-    base: int
-    operation: str
-    create: int
-    forgotten: bool = False
-    state: str = ""  # the final one, once it has ended
+CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE = 1, 2, 4, 8, 10, 13, 14
+RETRYABLE = (UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE)
 
 
 @dataclass(eq=False)
 class Task:
-    """A batch task with everything that callers can see of it."""
+    """A batch task with everything that callers can see of it.
+
+    Attributes:
+        leases: those that a worker still has, by number.
+        subtasks: all leases that there were; `granted_count` of them in the present generation.
+        passed: the states that it was in, with those before and the stop_reason.
+    """
 
     project: str
     task_id: str
@@ -96,14 +45,15 @@ class Task:
     update: int = 0
     transition: int = 0
     appended: int = 0
-    subtasks: int = 0
-    epoch: int = 0
+    granted_count: int = 0
     number: int = 0
     deleted: bool = False
     unreaped: bool = False
     generations: list[Generation] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
+    subtasks: list[Lease] = field(default_factory=list)
+    passed: list[tuple[str, str, str]] = field(default_factory=list)
 
     # -- what is seen ---------------------------------------------------------------------------------------------
 
@@ -161,6 +111,12 @@ class Task:
             return "CANCELLED"
         return "RUNNING" if record.running else "PENDING"
 
+    def has_startable(self, now: int) -> bool:
+        """Whether a record has no outcome, no lease, and nothing to wait for."""
+        return any(
+            record.lease is None and record.not_after <= now and self.outcome(record) is None for record in self.records
+        )
+
     def counts(self) -> dict[str, int]:
         """How many records are in which state."""
         states = [self.record_state(record).lower() for record in self.records]
@@ -175,6 +131,7 @@ class Task:
             return
         if self.is_final and state != "QUEUED":
             raise Violation(f"{self.name} leaves {self.state} for {state}")
+        self.passed.append((self.state, state, self.stop_reason))
         self.state, self.update, self.transition = state, now, now
         if state in FINAL:
             if self.live:
@@ -199,23 +156,22 @@ class Task:
         elif self.state == "PAUSING" and not self.live:
             self.enter("PAUSED", now)
 
-    def granted(self, number: int, epoch: int, indexes: list[int], now: int) -> None:
+    def granted(self, number: int, epoch: int, worker: str, indexes: list[int], now: int) -> None:
         """Records were leased."""
         if self.state not in ("QUEUED", "RUNNING"):
             raise Violation(f"a lease in {self.state}")
-        if epoch <= self.epoch:
-            raise Violation(f"epoch {epoch} after {self.epoch}")
+        if self.subtasks and epoch <= self.subtasks[-1].epoch:
+            raise Violation(f"epoch {epoch} after {self.subtasks[-1].epoch}")
+        if not indexes:
+            raise Violation("an empty lease")
+        lease = self.leases[number] = Lease(epoch, indexes, worker, now, set(indexes))
         for index in indexes:
             record = self.records[index]
             if record.lease is not None or self.outcome(record) is not None:
                 raise Violation(f"record {index} is leased, and has a lease or an outcome")
-        if not indexes:
-            raise Violation("an empty lease")
-        self.epoch = epoch
-        lease = self.leases[number] = Lease(epoch, indexes, set(indexes))
-        for index in indexes:
-            self.records[index].lease = lease
-        self.subtasks += 1
+            record.lease = lease
+        self.subtasks.append(lease)
+        self.granted_count += 1
         self.enter("RUNNING", now)
         self.start = self.start or now
 
@@ -246,12 +202,11 @@ class Task:
         lease = self.leases[number]
         for index in indexes:
             result, record = lease.results[index], self.records[index]
-            attempt = record.begun + 1
-            if self._is_retried(record, result.code, result.retryable, now):
-                record.begun = attempt
-            else:
-                self._conclude(record, result.code, "RECORD_ERROR" if result.code else "", attempt)
+            reason = "RECORD_ERROR" if result.code else ""
+            self._fail_or_end(record, result.code, reason, result.retryable, now)
             self._free(lease, index)
+        if not lease.open:
+            lease.close("COMPLETED", None, now)
         self._after_records(now)
 
     def gave_back(self, number: int, indexes: list[int], now: int) -> None:
@@ -261,47 +216,61 @@ class Task:
             if index in lease.begun:
                 raise Violation(f"record {index} was given back and had begun")
             self._free(lease, index)
+        if not lease.open:
+            lease.close("RETURNED", None, now)
         self._after_records(now)
 
     def over(self, number: int, now: int) -> None:
         """The worker is done with the lease."""
-        lease = self.leases.pop(number)
-        for index in sorted(lease.open):
-            if index in lease.begun:
-                raise Violation(f"record {index} has begun and was given back")
-            self._free(lease, index)
-        self._after_records(now)
+        left = sorted(self.leases[number].open)
+        self.gave_back(number, left, now)
+        del self.leases[number]
 
-    def lost(self, number: int, cause: str, blamed: int | None, unreaped: bool, now: int) -> None:
+    def lost(self, number: int, cause: str, blamed: int | None, now: int, *, unreaped: bool, shuts_down: bool) -> None:
         """The worker of the lease is gone."""
         lease = self.leases.pop(number)
         self.unreaped |= unreaped and self.state == "CANCELLING"
         if blamed is not None and blamed not in lease.begun:
             raise Violation(f"record {blamed} is blamed and had not begun")
-        for index in sorted(lease.open):
-            record = self.records[index]
-            began = index in lease.begun
-            self._free(lease, index)
-            if began:
-                self._interrupt(record, cause if index == blamed else "", now)
+        begun = [index for index in sorted(lease.open) if index in lease.begun]
+        lease.close(*self._end_of(lease, cause, blamed, shuts_down), now)
+        for index in lease.indexes:
+            if self.records[index].lease is lease:
+                self._free(lease, index)
+        for index in begun:
+            self._interrupt(self.records[index], cause if index == blamed else "", now)
         self._after_records(now)
 
+    def _end_of(
+        self, lease: Lease, cause: str, blamed: int | None, shuts_down: bool
+    ) -> tuple[str, tuple[int, str] | None]:
+        if cause == "CRASH":
+            return "LOST", (ABORTED, "WORKER_LOST")
+        if cause == "TIMEOUT" and blamed is not None:
+            return "KILLED", (DEADLINE_EXCEEDED, "RECORD_TIMEOUT")
+        if self.stop_reason or shuts_down or lease.begun:
+            return "KILLED", (CANCELLED, "WORKER_KILLED")
+        return "RETURNED", None
+
     def _interrupt(self, record: Record, cause: str, now: int) -> None:
+        """An execution was cut short, by what befell this very record, or ("") another one."""
         record.lost += cause == "CRASH"
         if cause == "TIMEOUT":
-            attempt = record.begun + 1
-            if not self._is_retried(record, DEADLINE_EXCEEDED, None, now):
-                self._conclude(record, DEADLINE_EXCEEDED, "RECORD_TIMEOUT", attempt)
+            self._fail_or_end(record, DEADLINE_EXCEEDED, "RECORD_TIMEOUT", None, now)
         elif cause == "CRASH" and record.lost > MAX_WORKER_LOST:
-            self._conclude(record, ABORTED, "WORKER_LOST", record.begun + 1)
-        record.begun += 1
+            self._fail_or_end(record, ABORTED, "WORKER_LOST", False, now)
+        else:
+            record.begun += 1
+            generation = self.generation.number
+            record.attempts.append(Attempt(generation, record.begun, "CANCELLED", ABORTED, "WORKER_LOST"))
 
     def server_ended(self, now: int) -> None:
         """Its workers are gone too; what had begun and was not told by then is forgotten."""
-        for number in list(self.leases):
-            lease = self.leases.pop(number)
+        for lease in self.leases.values():
             for index in sorted(lease.open):
                 self._free(lease, index)
+            lease.close("KILLED", (CANCELLED, "WORKER_KILLED"), now)
+        self.leases.clear()
         self.rest(now)
 
     def _free(self, lease: Lease, index: int) -> None:
@@ -309,25 +278,34 @@ class Task:
         record = self.records[index]
         record.lease, record.running = None, False
 
-    def _is_retried(self, record: Record, code: int, retryable: bool | None, now: int) -> bool:
-        """Whether a failure is tried again; then also from when on."""
-        if not code or self.state == "CANCELLING":
-            return False
-        policy, most = self.config.get("retry_policy", {}), self.limit("max_retry_count", 0)
-        wanted = code in (policy.get("retryable_codes") or RETRYABLE) if retryable is None else retryable
-        if not wanted or (most != -1 and record.failures >= most):
-            return False
-        record.failures += 1
-        wait = policy.get("initial_backoff", SECOND) * policy.get("multiplier", 2.0) ** (record.failures - 1)
-        record.not_before = now + int(min(wait, policy.get("max_backoff", 300 * SECOND)) / 2)
-        return True
-
-    def _conclude(self, record: Record, code: int, reason: str, attempt: int) -> None:
+    def _fail_or_end(self, record: Record, code: int, reason: str, retryable: bool | None, now: int) -> None:
+        """An execution has ended: with it the record, unless it is tried again."""
         if self.is_final or self.outcome(record) is not None:
             raise Violation(f"a second outcome of record {record.index}, or one in {self.state}")
+        attempt, generation = record.begun + 1, self.generation.number
         state = "FAILED" if code else "SUCCEEDED"
-        record.outcomes.append(Outcome(state, code, reason, attempt, self.generation.number, self.number))
+        record.attempts.append(Attempt(generation, attempt, state, code, reason))
+        if self._is_retried(record, code, retryable):
+            record.begun = attempt
+            record.failures += 1
+            wait = self._longest_wait(record.failures)
+            record.not_before, record.not_after = now + wait // 2, now + wait
+            return
+        record.outcomes.append(Outcome(state, code, reason, attempt, generation, self.number))
         self.number += 1
+
+    def _is_retried(self, record: Record, code: int, retryable: bool | None) -> bool:
+        if not code or self.state == "CANCELLING":
+            return False
+        wanted = self.config.get("retry_policy", {}).get("retryable_codes") or RETRYABLE
+        most = self.limit("max_retry_count", 0)
+        return (code in wanted if retryable is None else retryable) and (most == -1 or record.failures < most)
+
+    def _longest_wait(self, failures: int) -> int:
+        """Before the try after the n-th failure."""
+        policy = self.config.get("retry_policy", {})
+        wait = policy.get("initial_backoff", SECOND) * policy.get("multiplier", 2.0) ** (failures - 1)
+        return int(min(wait, policy.get("max_backoff", 300 * SECOND)))
 
     def _after_records(self, now: int) -> None:
         """What follows from how many have ended."""
@@ -358,10 +336,10 @@ class Task:
         before = self.generation
         for record in self.records:
             record.begun_before[before.number] = record.begun
-            record.begun = record.lost = record.failures = record.not_before = 0
+            record.begun = record.lost = record.failures = record.not_before = record.not_after = 0
         number = before.number + 1
         self.generations.append(Generation(number, number if everything else before.base, operation, now))
-        self.stop_reason, self.error, self.start, self.end, self.subtasks = "", None, 0, 0, 0
+        self.stop_reason, self.error, self.start, self.end, self.granted_count = "", None, 0, 0, 0
         self.unreaped = False
         self.enter("QUEUED", now)
         if all(self.outcome(record) for record in self.records):

@@ -6,8 +6,7 @@ import itertools
 import pathlib
 import sys
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.duration_pb2 import Duration
@@ -17,25 +16,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from tests.property import asked, judge, readings
-from tests.property.enabled import ENABLED
 from tests.property.events import SUCCESS, Result
-from tests.property.life import DAY, Task
+from tests.property.life import Task
 from tests.property.model import Call, Model
 from tests.property.session import PROJECTS, Session
 from tests.property.workers import ModelWorker
-from tests.property.world import HANDLERS, World
+from tests.property.world import HANDLERS, LIFETIME, World
 
-F = TypeVar("F", bound=Callable[..., Any])
-LIFETIME = 180 * DAY
 MOST_TASKS = 6
 SMALL = st.integers(0, 7)
-ETAG = st.integers(0, 2)
+NOBODY = 7
+ETAG = st.sampled_from((0, 0, 0, 0, 1, 2))
 YES = st.booleans()
+RESULT = st.sampled_from(asked.RESULTS)
+CONFIG = st.sampled_from(asked.CONFIGS)
+RARELY = st.sampled_from((False, False, False, True))
 
 
-def on(name: str, **strategies: Any) -> Callable[[F], F]:
-    """A rule, if it is played."""
-    return lambda function: rule(**strategies)(function) if name in ENABLED else function  # type: ignore[return-value]
+def has_tasks(machine: Machine) -> bool:
+    """Else nothing could be done to any."""
+    return bool(machine.model.tasks)
 
 
 class Machine(RuleBasedStateMachine):
@@ -43,7 +43,7 @@ class Machine(RuleBasedStateMachine):
 
     folder: pathlib.Path
     template: pathlib.Path
-    counts: Counter[str] = Counter()
+    counts: ClassVar[Counter[str]] = Counter()
     _sequences = itertools.count()
 
     def __init__(self) -> None:
@@ -52,12 +52,16 @@ class Machine(RuleBasedStateMachine):
         self.requests = itertools.count(1)
         self.session: Session
 
-    @initialize(slots=st.integers(1, 3))
-    def begin(self, slots: int) -> None:
+    @initialize(
+        slots=st.integers(1, 3), tasks=st.lists(st.tuples(CONFIG, st.integers(1, 4), YES), min_size=1, max_size=3)
+    )
+    def begin(self, slots: int, tasks: list[tuple[dict[str, Any], int, bool]]) -> None:
         folder = self.folder / f"sequence-{next(self._sequences)}"
         self.world = World(folder, self.template, slots=slots)
         self.model = Model(HANDLERS, LIFETIME)
         self.session = Session(self.world, self.model)
+        for config, records, start in tasks:
+            self.create("p", "", config, records, start, 0, request=False)
 
     @invariant()
     def holds(self) -> None:
@@ -77,9 +81,11 @@ class Machine(RuleBasedStateMachine):
     # -- choosing -------------------------------------------------------------------------------------------------
 
     def task(self, who: int) -> Task | None:
-        """One of the tasks, or the one that was deleted last, or none."""
-        found: list[Task | None] = [*self.model.tasks.values(), self.model.graves[-1] if self.model.graves else None]
-        return found[who % len(found)]
+        """One of the tasks, the newest first; the one that was deleted last, or none, for NOBODY."""
+        found = list(self.model.tasks.values())
+        if who == NOBODY or not found:
+            return self.model.graves[-1] if self.model.graves else None
+        return found[-1 - who % len(found)]
 
     def name(self, who: int) -> str:
         """Its name; if there is none, one that nobody has."""
@@ -94,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         return task.generations[-1 - which % len(task.generations)].operation
 
     def worker(self, who: int) -> ModelWorker | None:
-        """One of the workers."""
+        """One of the workers, the oldest first."""
         workers = self.world.workers
         return workers[who % len(workers)] if workers else None
 
@@ -108,20 +114,21 @@ class Machine(RuleBasedStateMachine):
         self.redo(verb, arguments, number)
 
     def redo(self, verb: str, arguments: tuple[Any, ...], number: int) -> None:
+        if not all(self.model.is_known_for_sure(project, asked.request_id(number)) for project in PROJECTS):
+            return
         self.counts[verb] += 1
         call = Call(asked.request_id(number), (verb, repr(arguments)))
         getattr(self, f"_{verb}")(call, *arguments)
         self.session.sync()
 
     @precondition(lambda self: len(self.model.tasks) < MOST_TASKS)
-    @on(
-        "create",
+    @rule(
         project=st.sampled_from((*PROJECTS[:1] * 3, PROJECTS[1])),
         task_id=st.sampled_from(asked.IDS),
-        config=st.sampled_from(asked.CONFIGS),
+        config=CONFIG,
         records=st.integers(0, 5),
-        start=YES,
-        ids=st.integers(0, 2),
+        start=st.sampled_from((True, True, False)),
+        ids=st.sampled_from((0, 1, 1, 1, 2)),
         request=YES,
     )
     def create(
@@ -148,7 +155,8 @@ class Machine(RuleBasedStateMachine):
             self.session.learn(task, operation)
         self.session.check_answer(operation, task)
 
-    @on("append", who=SMALL, records=st.integers(0, 3), gap=st.integers(-1, 1), ids=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, records=st.integers(0, 3), gap=st.integers(-1, 1), ids=YES)
     def append(self, who: int, records: int, gap: int, ids: bool) -> None:
         task = self.task(who)
         first = max(len(task.records) + gap, 0) if task is not None else 0
@@ -156,7 +164,8 @@ class Machine(RuleBasedStateMachine):
         self.counts["append"] += 1
         self.session.append(self.name(who), first, given)
 
-    @on("start", who=SMALL, etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def start(self, who: int, etag: int, request: bool) -> None:
         self.do("start", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -168,7 +177,8 @@ class Machine(RuleBasedStateMachine):
         if operation is not None:
             self.session.check_answer(operation, task)
 
-    @on("pause", who=SMALL, etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def pause(self, who: int, etag: int, request: bool) -> None:
         self.do("pause", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -176,7 +186,8 @@ class Machine(RuleBasedStateMachine):
         request = service.PauseBatchTaskRequest(name=name, etag=etag, request_id=call.request)
         self.session.change("PauseBatchTask", request, lambda: self.model.pause(call, name, etag))
 
-    @on("resume", who=SMALL, etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def resume(self, who: int, etag: int, request: bool) -> None:
         self.do("resume", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -184,7 +195,8 @@ class Machine(RuleBasedStateMachine):
         request = service.ResumeBatchTaskRequest(name=name, etag=etag, request_id=call.request)
         self.session.change("ResumeBatchTask", request, lambda: self.model.resume(call, name, etag))
 
-    @on("cancel", who=SMALL, etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, etag=ETAG, request=YES)
     def cancel(self, who: int, etag: int, request: bool) -> None:
         self.do("cancel", self.name(who), asked.etag(self.task(who), etag), request=request)
 
@@ -192,7 +204,8 @@ class Machine(RuleBasedStateMachine):
         request = service.CancelBatchTaskRequest(name=name, etag=etag, request_id=call.request)
         self.session.change("CancelBatchTask", request, lambda: self.model.cancel(call, name, etag))
 
-    @on("reactivate", who=SMALL, everything=YES, etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, everything=YES, etag=ETAG, request=YES)
     def reactivate(self, who: int, everything: bool, etag: int, request: bool) -> None:
         self.do("reactivate", self.name(who), asked.etag(self.task(who), etag), everything, request=request)
 
@@ -213,7 +226,8 @@ class Machine(RuleBasedStateMachine):
             self.session.learn_operation(task, operation)
         self.session.check_answer(operation, task)
 
-    @on("update", who=SMALL, what=st.sampled_from(asked.UPDATES), etag=ETAG, request=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, what=st.sampled_from(asked.UPDATES), etag=ETAG, request=YES)
     def update(self, who: int, what: tuple[dict[str, Any], list[str] | None], etag: int, request: bool) -> None:
         self.do("update", self.name(who), asked.etag(self.task(who), etag), *what, request=request)
 
@@ -221,10 +235,10 @@ class Machine(RuleBasedStateMachine):
         request = asked.update(name, etag, given, mask, call.request)
         self.session.change("UpdateBatchTask", request, lambda: self.model.update(call, name, etag, given, mask))
 
-    @on("delete", who=SMALL, etag=ETAG, request=YES, force=YES, missing=YES)
+    @precondition(has_tasks)
+    @rule(who=SMALL, etag=ETAG, request=YES, force=YES, missing=YES)
     def delete(self, who: int, etag: int, request: bool, force: bool, missing: bool) -> None:
-        forced = force and "force" in ENABLED
-        self.do("delete", self.name(who), asked.etag(self.task(who), etag), forced, missing, request=request)
+        self.do("delete", self.name(who), asked.etag(self.task(who), etag), force, missing, request=request)
 
     def _delete(self, call: Call, name: str, etag: str, force: bool, allow_missing: bool) -> None:
         request = service.DeleteBatchTaskRequest(
@@ -233,7 +247,8 @@ class Machine(RuleBasedStateMachine):
         act = lambda: self.model.delete(call, name, etag, force=force, allow_missing=allow_missing)  # noqa: E731
         self.session.ask("DeleteBatchTask", request, Empty, act)
 
-    @on("cancel_operation", who=SMALL, which=SMALL)
+    @precondition(has_tasks)
+    @rule(who=SMALL, which=SMALL)
     def cancel_operation(self, who: int, which: int) -> None:
         self.do("cancel_operation", self.operation(who, which))
 
@@ -241,7 +256,8 @@ class Machine(RuleBasedStateMachine):
         request = lro.CancelOperationRequest(name=name)
         self.session.ask("CancelOperation", request, Empty, lambda: self.model.cancel_operation(name))
 
-    @on("delete_operation", who=SMALL, which=SMALL)
+    @precondition(has_tasks)
+    @rule(who=SMALL, which=SMALL)
     def delete_operation(self, who: int, which: int) -> None:
         self.do("delete_operation", self.operation(who, which))
 
@@ -250,14 +266,14 @@ class Machine(RuleBasedStateMachine):
         self.session.ask("DeleteOperation", request, Empty, lambda: self.model.delete_operation(name))
 
     @precondition(lambda self: self.calls)
-    @on("repeat", which=SMALL)
+    @rule(which=SMALL)
     def repeat(self, which: int) -> None:
         """A call is made once more, the newest first; its request_id says so, unless it was refused before."""
         self.counts["repeat"] += 1
         self.redo(*self.calls[-1 - which % len(self.calls)])
 
     @precondition(lambda self: self.calls)
-    @on("reuse", which=SMALL, who=SMALL)
+    @rule(which=SMALL, who=SMALL)
     def reuse(self, which: int, who: int) -> None:
         """Another call comes with a request_id that was used."""
         self.counts["reuse"] += 1
@@ -266,7 +282,8 @@ class Machine(RuleBasedStateMachine):
 
     # -- calls that read ------------------------------------------------------------------------------------------
 
-    @on("wait", who=SMALL, which=SMALL)
+    @precondition(has_tasks)
+    @rule(who=SMALL, which=SMALL)
     def wait(self, who: int, which: int) -> None:
         self.counts["wait"] += 1
         name = self.operation(who, which)
@@ -276,35 +293,72 @@ class Machine(RuleBasedStateMachine):
             now = self.world.read("GetOperation", lro.GetOperationRequest(name=name))
             judge.same("wait", answer, lro.Operation.FromString(now))
 
-    @on("records", who=SMALL, generation=st.integers(-1, 3), completion=YES, size=st.integers(1, 4))
+    @precondition(has_tasks)
+    @rule(who=SMALL)
+    def wait_long(self, who: int) -> None:
+        """Somebody begins to wait for a task that has not ended."""
+        task = self.task(who)
+        if task is not None and not task.deleted and not task.is_final:
+            self.counts["wait_long"] += 1
+            self.session.waiters.add(task.generation.operation)
+            self.session.sync()
+
+    @precondition(has_tasks)
+    @rule(who=SMALL, generation=st.integers(-1, 3), completion=YES, size=st.integers(1, 4))
     def records(self, who: int, generation: int, completion: bool, size: int) -> None:
         self.counts["records"] += 1
-        readings.records(self.session, self.name(who), generation, completion=completion, size=size)
+        readings.records(self.world, self.model, self.name(who), generation, completion=completion, size=size)
 
-    @on("lists", project=st.sampled_from(PROJECTS), size=st.integers(1, 4))
+    @precondition(has_tasks)
+    @rule(who=SMALL, index=st.integers(0, 4), generation=st.integers(0, 2), size=st.integers(1, 4))
+    def record(self, who: int, index: int, generation: int, size: int) -> None:
+        self.counts["record"] += 1
+        readings.record(self.world, self.model, self.name(who), index, generation, size)
+
+    @rule(project=st.sampled_from(PROJECTS), size=st.integers(1, 4))
     def lists(self, project: str, size: int) -> None:
         self.counts["lists"] += 1
-        readings.lists(self.session, project, size)
+        readings.lists(self.world, self.model, project, size)
 
     # -- the world ------------------------------------------------------------------------------------------------
 
-    @on("work", who=SMALL, result=st.sampled_from(asked.RESULTS), keep=YES, over=YES)
+    @rule(who=SMALL, result=RESULT, keep=YES, over=RARELY)
     def work(self, who: int, result: Result, keep: bool, over: bool) -> None:
         self.counts["work"] += 1
-        if worker := self.worker(who):
+        self._work(who, result, keep=keep, over=over)
+
+    def _work(self, who: int, result: Result, *, keep: bool = False, over: bool = False) -> None:
+        """A worker goes on, if it lives."""
+        worker = self.worker(who)
+        if worker is not None and not (worker.killed or worker.dead):
             self.world.work(worker, result, keep=keep, over=over)
-        self.session.sync()
+            self.session.sync()
 
-    @on("drive", steps=st.integers(1, 6), result=st.sampled_from((SUCCESS, SUCCESS, asked.UNAVAILABLE)))
-    def drive(self, steps: int, result: Result) -> None:
-        """Every worker goes on a little."""
+    @rule(who=SMALL, results=st.lists(RESULT, min_size=1, max_size=4))
+    def work_on(self, who: int, results: list[Result]) -> None:
+        """One worker ends some records."""
+        self.counts["work_on"] += 1
+        for result in results:
+            self._work(who, result)
+
+    @rule(steps=st.integers(1, 4))
+    def drive(self, steps: int) -> None:
+        """All goes well for a while."""
         self.counts["drive"] += 1
-        for _ in range(steps):
-            for worker in self.world.workers:
-                self.world.work(worker, result)
-                self.session.sync()
+        self._drive(steps, SUCCESS)
 
-    @on("crash", who=SMALL, reap=YES)
+    @rule(steps=st.integers(1, 4), result=RESULT)
+    def drive_badly(self, steps: int, result: Result) -> None:
+        """Every record ends so for a while."""
+        self.counts["drive_badly"] += 1
+        self._drive(steps, result)
+
+    def _drive(self, steps: int, result: Result) -> None:
+        for _ in range(steps):
+            for who in range(len(self.world.workers)):
+                self._work(who, result)
+
+    @rule(who=SMALL, reap=YES)
     def crash(self, who: int, reap: bool) -> None:
         self.counts["crash"] += 1
         if worker := self.worker(who):
@@ -313,32 +367,32 @@ class Machine(RuleBasedStateMachine):
                 self.world.reap(worker, None, unreaped=False)
         self.session.sync()
 
-    @on("reap", who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=YES)
+    @precondition(lambda self: any(worker.killed or worker.dead for worker in self.world.workers))
+    @rule(who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=RARELY)
     def reap(self, who: int, result: Result | None, unreaped: bool) -> None:
         self.counts["reap"] += 1
         ending = [worker for worker in self.world.workers if worker.killed or worker.dead]
-        if ending:
-            self.world.reap(ending[who % len(ending)], result, unreaped=unreaped and len(self.world.workers) > 1)
+        self.world.reap(ending[who % len(ending)], result, unreaped=unreaped and len(self.world.workers) > 1)
         self.session.sync()
 
-    @on("launcher", broken=YES)
+    @rule(broken=RARELY)
     def launcher(self, broken: bool) -> None:
         self.counts["launcher"] += 1
         self.world.break_launcher(OSError("the model says so") if broken else None)
 
-    @on("advance", seconds=st.sampled_from(asked.JUMPS))
+    @rule(seconds=st.sampled_from(asked.JUMPS))
     def advance(self, seconds: float) -> None:
         self.counts["advance"] += 1
         self.session.tick(seconds)
 
-    @on("restart", patient=YES)
-    def restart(self, patient: bool) -> None:
+    @rule(how=st.sampled_from(("patient", "at once", "killed")))
+    def restart(self, how: str) -> None:
+        """The server ends, and another one begins."""
         self.counts["restart"] += 1
-        self.world.stop(patient=patient)
-        self.session.next_server()
-
-    @on("kill")
-    def kill(self) -> None:
-        self.counts["kill"] += 1
-        self.world.kill()
+        if how == "killed":
+            self.world.kill()
+            self.session.waiters.killed()
+        else:
+            self.world.stop(patient=how == "patient")
+            self.session.waiters.drained()
         self.session.next_server()

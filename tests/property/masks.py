@@ -18,45 +18,47 @@ PARTS = {
 }
 
 
-def named(stage: str, given: Mapping[str, Any], mask: Sequence[str] | None) -> list[str]:
-    """The paths that a call names. `mask`: None = what is given, field by field."""
+LEAVES = [
+    *(name for name in sorted(ANY_TIME | UNTIL_FINAL | IN_DRAFT) if name not in PARTS),
+    *(f"{name}.{part}" for name, parts in PARTS.items() for part in parts),
+]
+Config = Mapping[str, Any]
+
+
+def leaves_of(stage: str, given: Config, mask: Sequence[str] | None) -> list[str]:
+    """The fields that a call names, those of parts one by one. `mask`: None = what is given."""
     if mask is None:
-        return [path for name, value in given.items() for path in _paths(name, value)]
-    if list(mask) != ["*"]:
-        return list(mask)
-    if stage == "final":
-        return [*sorted(ANY_TIME), "constraints.retention_time"]
-    return sorted(ANY_TIME | UNTIL_FINAL | (IN_DRAFT if stage == "DRAFT" else frozenset()))
+        return [leaf for leaf in LEAVES if value(given, leaf) is not None]
+    if list(mask) == ["*"]:
+        return [leaf for leaf in LEAVES if may_change(stage, leaf)]
+    return [leaf for leaf in LEAVES if leaf in mask or leaf.split(".")[0] in mask]
 
 
-def _paths(name: str, value: Any) -> list[str]:
-    return [f"{name}.{part}" for part in value] if name in PARTS else [name]
+def may_change(stage: str, leaf: str) -> bool:
+    """Whether it may be changed at that stage."""
+    if leaf in ANY_TIME or leaf == "constraints.retention_time":
+        return True
+    return stage == "DRAFT" or (not stage and leaf not in IN_DRAFT)
 
 
-def forbidden(stage: str, paths: Sequence[str]) -> str:
-    """The reason for which these may not be changed; "" if they may."""
-    for path in paths:
-        top = path.split(".")[0]
-        if top in ANY_TIME or path == "constraints.retention_time":
-            continue
-        if stage == "final":
-            return "TASK_COMPLETED"
-        if top in IN_DRAFT and stage != "DRAFT":
-            return "ILLEGAL_STATE"
-    return ""
+def value(config: Config, leaf: str) -> Any:
+    """What is set there, None if nothing."""
+    name, _, part = leaf.partition(".")
+    return config.get(name, {}).get(part) if part else config.get(name)
 
 
-def merged(config: Mapping[str, Any], given: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """The configuration with these paths as in `given`; what is named and not given is as by default."""
-    made = {name: dict(value) if name in PARTS else value for name, value in config.items()}
-    for path in paths:
-        name, _, part = path.partition(".")
-        if name not in PARTS:
-            made.pop(name, None)
-            if name in given:
-                made[name] = given[name]
-        for each in [part] if part else PARTS.get(name, ()):
-            made.setdefault(name, {}).pop(each, None)
-            if each in given.get(name, {}):
-                made[name][each] = given[name][each]
-    return {name: value for name, value in made.items() if value or name not in PARTS}
+def differing(config: Config, given: Config, leaves: Sequence[str]) -> list[str]:
+    """Those of the fields that would become something else. Equal values change nothing, and are not refused."""
+    return [leaf for leaf in leaves if value(config, leaf) != value(given, leaf)]
+
+
+def merged(config: Config, given: Config, leaves: Sequence[str]) -> dict[str, Any]:
+    """The configuration with these fields as in `given`; what is not there is as by default."""
+    made = {name: dict(each) if name in PARTS else each for name, each in config.items()}
+    for leaf in leaves:
+        name, _, part = leaf.partition(".")
+        owner, key = (made.setdefault(name, {}), part) if part else (made, name)
+        owner.pop(key, None)
+        if value(given, leaf) is not None:
+            owner[key] = value(given, leaf)
+    return {name: each for name, each in made.items() if each or name not in PARTS}

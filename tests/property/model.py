@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from tests.property import events as ev
 from tests.property import masks
-from tests.property.life import CANCELLED, DEADLINE_EXCEEDED, Generation, Record, Task, Violation
+from tests.property.life import CANCELLED, DAY, DEADLINE_EXCEEDED, Task
+from tests.property.parts import Generation, Record, Violation
 
 # What each verb makes of each state: "=" leaves it as it is, "-" is ILLEGAL_STATE, "done" is TASK_COMPLETED.
 TABLE = """
@@ -54,14 +55,21 @@ def missing(name: str) -> Refusal:
 
 @dataclass
 class Model:
-    """All tasks of a server. `now` is to be set before each call and event. `graves`: tasks that were deleted."""
+    """All tasks of a server.
+
+    Attributes:
+        now: to be set before each call and event.
+        shuts_down: to be set when the server begins to end.
+        graves: tasks that were deleted.
+    """
 
     handlers: Sequence[str]
     lifetime: int
     now: int = 0
+    shuts_down: bool = False
     tasks: dict[str, Task] = field(default_factory=dict)
     graves: list[Task] = field(default_factory=list)
-    requests: dict[tuple[str, str], tuple[tuple[Any, ...], Task]] = field(default_factory=dict)
+    requests: dict[tuple[str, str], tuple[tuple[Any, ...], Task, int]] = field(default_factory=dict)
     leases: dict[int, Task] = field(default_factory=dict)
 
     # -- finding --------------------------------------------------------------------------------------------------
@@ -95,7 +103,7 @@ class Model:
         """The task of a call that was done before."""
         if not call.request or (project, call.request) not in self.requests:
             return None
-        content, task = self.requests[project, call.request]
+        content, task, _ = self.requests[project, call.request]
         if content != call.content:
             raise Refusal("ALREADY_EXISTS", "REQUEST_ID_REUSED")
         return task
@@ -108,7 +116,14 @@ class Model:
 
     def _remember(self, project: str, call: Call, task: Task) -> None:
         if call.request:
-            self.requests[project, call.request] = (call.content, task)
+            self.requests[project, call.request] = (call.content, task, self.now)
+
+    def is_known_for_sure(self, project: str, request: str) -> bool:
+        """Whether the contract says how the next call with this request_id is answered."""
+        if (project, request) not in self.requests:
+            return True
+        _, task, since = self.requests[project, request]
+        return not task.deleted or self.now < since + DAY
 
     # -- verbs ----------------------------------------------------------------------------------------------------
 
@@ -245,16 +260,19 @@ class Model:
         task = self.get(name)
         _check_etag(task, etag)
         stage = "DRAFT" if task.state == "DRAFT" else "final" if task.is_final else ""
-        paths = masks.named(stage, given, mask)
-        forbidden = masks.forbidden(stage, paths)
-        if forbidden:
-            raise Refusal("FAILED_PRECONDITION", forbidden)
-        config = masks.merged(task.config, given, paths)
-        if config["handler"] not in self.handlers:
-            raise missing(f"projects/{project}/handlers/{config['handler']}")
-        if config != task.config:
-            task.config, task.update = config, self.now
+        leaves = masks.leaves_of(stage, given, mask)
+        if "handler" in leaves and not given.get("handler"):
+            raise Refusal("INVALID_ARGUMENT", "INVALID_FIELD", field="batch_task.handler")
+        differing = masks.differing(task.config, given, leaves)
+        if not all(masks.may_change(stage, leaf) for leaf in differing):
+            raise Refusal("FAILED_PRECONDITION", "TASK_COMPLETED" if task.is_final else "ILLEGAL_STATE")
+        if "handler" in differing and given["handler"] not in self.handlers:
+            raise missing(f"projects/{project}/handlers/{given['handler']}")
+        if differing:
+            task.config, task.update = masks.merged(task.config, given, leaves), self.now
             task.revision += 1
+            if task.deadline and self.now >= task.deadline:
+                self.stopped(task, "DEADLINE")
         self._remember(project, call, task)
         return task
 
@@ -292,7 +310,7 @@ class Model:
             if task.deleted or event.generation != task.generation.number:
                 raise Violation(f"a lease of generation {event.generation} of {task.name}, deleted: {task.deleted}")
             self.leases[event.lease] = task
-            task.granted(event.lease, event.epoch, event.indexes, self.now)
+            task.granted(event.lease, event.epoch, event.worker, event.indexes, self.now)
             return task
         task = self.leases[event.lease]
         match event:
@@ -311,7 +329,7 @@ class Model:
             case ev.Over(lease):
                 task.over(lease, self.now)
             case ev.Lost(lease, cause, blamed, unreaped):
-                task.lost(lease, cause, blamed, unreaped, self.now)
+                task.lost(lease, cause, blamed, self.now, unreaped=unreaped, shuts_down=self.shuts_down)
         return task
 
     def rest(self) -> None:
@@ -322,8 +340,19 @@ class Model:
     def server_ended(self) -> None:
         """All workers are gone, and the next server begins."""
         self.leases.clear()
+        self.shuts_down = False
         for task in self.tasks.values():
             task.server_ended(self.now)
+
+    def waiting(self) -> set[Task]:
+        """The tasks of which a record could begin at this moment, and is in nobody's hands."""
+        return {
+            task
+            for task in self.tasks.values()
+            if task.state in ("QUEUED", "RUNNING")
+            and task.config.get("parallel_count") is None
+            and task.has_startable(self.now)
+        }
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -342,13 +371,14 @@ class Model:
         else:
             raise Violation(f"{task.name} is stopped by {reason} at {self.now}")
 
-    def has_due(self) -> bool:
-        """Whether there is a task to which time may have done something."""
+    def due(self) -> list[Task]:
+        """The tasks to which time may have done something."""
         now = self.now
-        return any(
-            0 < task.expire <= now or 0 < task.deadline <= now or task.create + self.lifetime <= now
+        return [
+            task
             for task in self.tasks.values()
-        )
+            if 0 < task.expire <= now or 0 < task.deadline <= now or task.create + self.lifetime <= now
+        ]
 
     def overdue(self) -> list[Task]:
         """Tasks to which time should have done something by now."""

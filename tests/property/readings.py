@@ -5,45 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from google.longrunning import operations_pb2 as lro
+from google.rpc.status_pb2 import Status
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.record_pb2 import RecordInfo
 from tests.property import judge
-from tests.property.enabled import ENABLED
-from tests.property.life import Generation, Record, Task
+from tests.property.life import Task
 from tests.property.model import Model, Refusal
-from tests.property.session import Session
-from tests.property.world import Refused, World
+from tests.property.parts import Generation, Record
+from tests.property.world import NODE, Refused, World
 
 
-def records(session: Session, name: str, generation: int, *, completion: bool, size: int) -> None:
-    """ListRecords page by page, and StreamRecords, of the current generation (0), of one that is over, or of all (−1)."""
-    if generation and "generations" not in ENABLED:
-        generation = 0
-    if generation < 0 and "every_generation" not in ENABLED:
-        generation = 0
+def records(world: World, model: Model, name: str, generation: int, *, completion: bool, size: int) -> None:
+    """ListRecords page by page, and StreamRecords: of the current generation (0), one that is over, or all (−1)."""
     order = RecordInfo.COMPLETION if completion else RecordInfo.INDEX
     request = service.ListRecordsRequest(parent=name, page_size=size, order=order, generation=generation)
     refusal, expected = None, list[tuple[Record, Generation]]()
     try:
-        expected = _expected(session.model, name, generation, completion=completion)
+        expected = _expected(model, name, generation, completion=completion)
     except Refusal as error:
         refusal = error
     status = None
     shown: list[RecordInfo] = []
     try:
-        shown = _pages(session.world, "ListRecords", request, service.ListRecordsResponse, "records")
+        shown = _pages(world, "ListRecords", request, service.ListRecordsResponse, "records")
     except Refused as error:
         status = error.status
     judge.refused(status, refusal)
     if refusal is not None:
         return
-    task = session.model.get(name)
+    task = model.get(name)
     judge.same("number of records", [each.index for each in shown], [record.index for record, _ in expected])
     for each, (record, seen) in zip(shown, expected, strict=True):
         judge.check_record(each, task, record, seen)
     asked = service.StreamRecordsRequest(parent=name, page_size=size, order=order, generation=generation)
-    messages = session.world.stream("StreamRecords", asked, service.StreamRecordsResponse)
+    messages = world.stream("StreamRecords", asked, service.StreamRecordsResponse)
     judge.same("stream", [record for message in messages for record in message.records], shown)
 
 
@@ -68,9 +64,9 @@ def _every_outcome(task: Task) -> list[tuple[Record, Generation]]:
     return [(record, task.generations[outcome.generation - 1]) for outcome, record in found]
 
 
-def lists(session: Session, project: str, size: int) -> None:
+def lists(world: World, model: Model, project: str, size: int) -> None:
     """ListBatchTasks, StreamBatchTasks and ListOperations page by page."""
-    parent, world, model = f"projects/{project}", session.world, session.model
+    parent = f"projects/{project}"
     names = [task.name for task in model.listed(project)]
     request = service.ListBatchTasksRequest(parent=parent, page_size=size)
     infos = _pages(world, "ListBatchTasks", request, service.ListBatchTasksResponse, "batch_tasks")
@@ -96,6 +92,46 @@ def lists(session: Session, project: str, size: int) -> None:
     created = {each.operation: each.create for each in there}
     times = [created[each.name] for each in found]
     judge.same("times of operations", times, sorted(times, reverse=True))
+
+
+def record(world: World, model: Model, name: str, index: int, generation: int, size: int) -> None:
+    """GetRecord, and ListRecordAttempts page by page."""
+    asked = f"{name}/records/{index}"
+    task = model.tasks.get(name)
+    found = task is not None and index < len(task.records)
+    there = found and task is not None and generation <= len(task.generations)
+    shown, status = _try(world, "GetRecord", service.GetRecordRequest(name=asked, generation=generation), RecordInfo)
+    judge.refused(status, None if there else Refusal("NOT_FOUND", "RESOURCE_NOT_FOUND"))
+    if task is not None and there:
+        seen = task.generations[generation - 1] if generation else task.generation
+        judge.check_record(shown, task, task.records[index], seen)
+        judge.same("input", shown.input.text, task.records[index].text)
+    request = service.ListRecordAttemptsRequest(parent=asked, page_size=size)
+    if task is None or not found:
+        _, status = _try(world, "ListRecordAttempts", request, service.ListRecordAttemptsResponse)
+        judge.refused(status, Refusal("NOT_FOUND", "RESOURCE_NOT_FOUND"))
+        return
+    attempts = _pages(world, "ListRecordAttempts", request, service.ListRecordAttemptsResponse, "attempts")
+    expected = sorted(task.records[index].attempts)
+    judge.same("number of attempts", len(attempts), len(expected))
+    for each, attempt in zip(attempts, expected, strict=True):
+        judge.check_attempt(each, attempt)
+
+
+def subtasks(world: World, task: Task, size: int) -> None:
+    """ListSubtasks page by page, newest first."""
+    request = service.ListSubtasksRequest(parent=task.name, page_size=size)
+    shown = _pages(world, "ListSubtasks", request, service.ListSubtasksResponse, "subtasks")
+    judge.same("subtasks", [each.epoch for each in shown], [lease.epoch for lease in reversed(task.subtasks)])
+    for each, lease in zip(shown, reversed(task.subtasks), strict=True):
+        judge.check_subtask(each, task, lease, NODE)
+
+
+def _try(world: World, method: str, request: Any, kind: Any) -> tuple[Any, Status | None]:
+    try:
+        return kind.FromString(world.read(method, request)), None
+    except Refused as error:
+        return None, error.status
 
 
 def _pages(world: World, method: str, request: Any, kind: Any, items: str) -> list[Any]:

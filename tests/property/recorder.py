@@ -1,4 +1,4 @@
-"""What happened between the server and its workers? Listens at both ends of the dispatcher, and passes everything on."""
+"""What happened between the server and its workers? Listens at both ends of the dispatcher, and passes all on."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Recorder:
         self.reports: Any = None
         self.executor: LocalExecutor | None = None
         self._leases: dict[Lease, int] = {}
+        self._early: dict[Lease, list[Any]] = {}  # what was said of those whose grant is on its way
         self._numbers = 0
         self._writing: Counter[Subtask] = Counter()  # flushes of it that are not stored yet
         self._after: dict[Subtask, list[Event]] = {}  # what is to be told then
@@ -42,10 +43,16 @@ class Recorder:
 
     async def grant(self, lease: Lease) -> Task:
         """See LeaseStore.grant."""
-        task = await self.store.grant(lease)
+        early = self._early[lease] = list[Any]()
+        try:
+            task = await self.store.grant(lease)
+        finally:
+            del self._early[lease]
         self._numbers += 1
         number = self._leases[lease] = self._numbers
-        self.events.append(Granted(number, task.uid, lease.generation, _indexes(lease.ranges), lease.epoch))
+        indexes = _indexes(lease.ranges)
+        self.events.append(Granted(number, task.uid, lease.generation, indexes, lease.epoch, lease.worker))
+        self._tell(number, early)
         return task
 
     # -- the reports ----------------------------------------------------------------------------------------------
@@ -109,7 +116,12 @@ class Recorder:
         return slot._in_flight[number]
 
     def _note(self, subtask: Subtask, events: list[Any]) -> None:
-        """Only of leases that were granted: what is said of others changes nothing."""
+        """Only of leases that are granted: what is said of others changes nothing."""
         number = self._leases.get(subtask.lease)
         if number is not None:
-            self.events += [event._replace(lease=number) for event in events]
+            self._tell(number, events)
+        elif subtask.lease in self._early:
+            self._early[subtask.lease] += events
+
+    def _tell(self, number: int, events: list[Any]) -> None:
+        self.events += [event._replace(lease=number) for event in events]

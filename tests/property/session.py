@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,10 +11,12 @@ from google.protobuf.message import Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
-from tests.property import asked, judge
-from tests.property.enabled import ENABLED
-from tests.property.life import Generation, Task, Violation
+from tests.property import asked, judge, readings
+from tests.property.events import Granted
+from tests.property.life import Task
 from tests.property.model import Model, Refusal
+from tests.property.parts import Generation, Violation
+from tests.property.waiters import Waiters
 from tests.property.world import Refused, World
 
 M = TypeVar("M", bound=Message)
@@ -31,6 +34,8 @@ class Session:
         self.model = model
         self._shown: dict[Task, bytes] = {}  # the info that was compared last
         self._touched: set[Task] = set()
+        self._waiting: set[Task] = set()
+        self.waiters = Waiters(world, model)
         self._operations: set[str] = set()
         self._snapshots: dict[str, bytes] = {}  # by operation that is done
         self._records: dict[tuple[Task, int], list[bytes]] = {}  # of generations that ended
@@ -119,7 +124,8 @@ class Session:
 
     def next_server(self) -> None:
         """The server has ended: another one begins."""
-        self.sync()
+        self.model.shuts_down = True
+        self._hear()
         self.model.server_ended()
         self.world.start()
         self.sync()
@@ -131,22 +137,40 @@ class Session:
         self.sync()
 
     def sync(self) -> None:
-        """Tell the model what has happened: what time did, what workers did, what follows."""
-        if self.model.has_due():
-            self._observe()
-        for event in self.world.events():
-            task = self.model.happened(event)
-            self._touched.add(task)
+        """Tell the model what has happened: what workers did, what follows, what time did."""
+        self._hear()  # first: a lease that was granted came before the end of the task's time
+        self._observe()
+
+    def _hear(self) -> None:
+        events = self.world.events()
+        for event in events:
+            self._touched.add(self.model.happened(event))
         self.model.rest()
+        self._check_turns([self.model.leases[each.lease] for each in events if isinstance(each, Granted)])
+
+    def _check_turns(self, granted: Sequence[Task]) -> None:
+        """Nothing went to a task of a lower priority while one of a higher waited, before and still."""
+        waiting = self.model.waiting()
+        for task, other in itertools.product(granted, waiting & self._waiting):
+            if task.config["handler"] == other.config["handler"] and priority(task) < priority(other):
+                raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")
+        self._waiting = waiting
+
+    def _check_idle(self) -> None:
+        """No worker stands idle while there is something for it to do, and for none of another handler."""
+        handlers = {task.config["handler"] for task in self._waiting}
+        if len(handlers) == 1 and any(worker.handler in handlers and worker.is_idle for worker in self.world.workers):
+            raise Violation(f"a worker is idle, and {[task.name for task in self._waiting]} wait")
 
     def _observe(self) -> None:
         """Which of the tasks whose time has come has the server noticed?"""
-        for task in list(self.model.tasks.values()):
+        for task in self.model.due():
             info = self._info(task)
             if info is None:
                 self.model.gone(task)
             elif info.stop_reason in BY_TIME and not task.stop_reason:
                 self.model.stopped(task, BY_TIME[info.stop_reason])
+                task.rest(self.model.now)
 
     def _info(self, task: Task) -> BatchTaskInfo | None:
         try:
@@ -163,14 +187,18 @@ class Session:
         if self.world.faults:
             raise Violation("\n".join(self.world.faults))
         late = self.model.overdue()
-        if late and "time" in ENABLED:
+        if late:
             raise Violation(f"nothing was done to {[task.name for task in late]} though their time is over")
         for project in PROJECTS:
             self._check_project(project)
         wanted = self.model.tasks.values() if everything else [each for each in self._touched if not each.deleted]
         for task in wanted:
             self._check_task(task)
+            for record in task.records if everything else ():
+                readings.record(self.world, self.model, task.name, record.index, 0, 2)
         self._touched.clear()
+        self._check_idle()
+        self.waiters.check()
 
     def _check_project(self, project: str) -> None:
         request = service.ListBatchTasksRequest(parent=f"projects/{project}", page_size=1000)
@@ -192,9 +220,8 @@ class Session:
         judge.check_info(info, task, judge.info_of(task))
         for generation in task.generations:
             self._check_operation(task, generation)
-            past = generation if generation is not task.generation else None
-            if past is None or "generations" in ENABLED:
-                self.check_records(task, past)
+            self.check_records(task, generation if generation is not task.generation else None)
+        readings.subtasks(self.world, task, 1000)
 
     def _check_operation(self, task: Task, generation: Generation) -> None:
         """Present and as the model says; once done, the same bytes for ever."""
@@ -248,3 +275,8 @@ class Session:
 
     def _rests(self, task: Task) -> bool:
         return task.is_final or task.state in ("DRAFT", "PAUSED")
+
+
+def priority(task: Task) -> int:
+    """Higher first."""
+    return task.config.get("priority", 0)

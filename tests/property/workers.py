@@ -35,6 +35,12 @@ class ModelWorker(FakeWorker):
         """Whether it has said something that the server has not heard."""
         return bool(self._outbox)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it could take a record at once."""
+        lives = self.is_loaded and not (self.killed or self.dead)
+        return lives and self.current is None and not self.runs
+
     def listens(self) -> bool:
         """Act on what the server has said; whether it does so."""
         lives = self.is_loaded and not (self.killed or self.dead)

@@ -10,6 +10,7 @@ A server that is killed leaves its directory as it is in that moment: the next o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pathlib
 import shutil
@@ -23,6 +24,7 @@ from google.rpc.status_pb2 import Status
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.dispatch.dispatcher import Dispatcher
 from batchyard_server.dispatch.loops import Chores
+from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.wait import Waits
 from batchyard_server.execution.handlers import HandlerBook
@@ -35,6 +37,7 @@ from batchyard_server.rpc.interceptors.errors import DETAILS_KEY, Errors
 from batchyard_server.rpc.registry import Service
 from batchyard_server.store.sqlite import open_sqlite
 from tests.property.events import SUCCESS, Event, Result
+from tests.property.life import MAX_WORKER_LOST
 from tests.property.loop import QuietLoop, on_the_loop
 from tests.property.recorder import Recorder
 from tests.property.workers import ModelLauncher, ModelWorker
@@ -42,7 +45,8 @@ from tests.support.clock import FakeClock, SeededRandomness
 
 M = TypeVar("M", bound=Message)
 HANDLERS = ("audit", "echo")
-MAX_WORKER_LOST = 2
+NODE = "node-of-the-model"
+LIFETIME = 10 * 86_400 * 1_000_000
 DRAIN_SECONDS = 30.0
 
 
@@ -52,6 +56,22 @@ class Refused(Exception):
     def __init__(self, status: Status) -> None:
         super().__init__(status)
         self.status = status
+
+
+class Pending:
+    """A call that is not answered yet, as far as is known."""
+
+    def __init__(self, task: asyncio.Task[bytes]) -> None:
+        self._task = task
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is."""
+        return self._task.done()
+
+    def answer(self) -> bytes:
+        """The answer, which is there. Raises Refused."""
+        return self._task.result()
 
 
 class _Context:
@@ -120,12 +140,17 @@ class _Life:
             self.recorder,  # type: ignore[arg-type]
             executor,
             slots=slots,
+            node=NODE,
             max_worker_lost=MAX_WORKER_LOST,
+            clock=clock,
+            randomness=randomness,
             failpoints=OFF,
         )
         self.recorder.reports, self.recorder.executor = self.dispatcher, executor
         executor.attach(self.recorder)
         self.chores = Chores(self.store)
+        self.timekeeper = Timekeeper(self.store, clock, lifetime_us=LIFETIME)
+        await self.timekeeper.look()
         recovered = await self.store.recover()
         deps = Deps(
             store=self.store,
@@ -147,12 +172,14 @@ class _Life:
             self.methods |= registered._handlers
         self.dispatcher.start(recovered)
         self.chores.start()
+        self.timekeeper.start()
 
     async def stop(self, drain_seconds: float) -> None:
         """As app.py does."""
         self.gate.close()
         self.waits.close()
         await self.dispatcher.drain(drain_seconds)
+        await self.timekeeper.stop()
         await self.chores.stop()
         await self.dispatcher.stop()
         self.waits.stop()
@@ -198,6 +225,13 @@ class World:
     def read(self, method: str, request: Message) -> bytes:
         """Call a unary method that changes nothing."""
         return self._life.loop.do(self._life.methods[method].unary_unary(request.SerializeToString(), _Context()))
+
+    def begin(self, method: str, request: Message) -> Pending:
+        """Call a unary method that may take its time."""
+        handler = self._life.methods[method].unary_unary
+        task = self._life.loop.create_task(handler(request.SerializeToString(), _Context()))
+        self.settle()
+        return Pending(task)
 
     def stream(self, method: str, request: Message, kind: type[M]) -> list[M]:
         """All messages of a stream."""
