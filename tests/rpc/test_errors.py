@@ -116,6 +116,9 @@ CHANGES = [
         (Start, service.StartBatchTaskRequest),
         (Cancel, service.CancelBatchTaskRequest),
         (Delete, service.DeleteBatchTaskRequest),
+        ("PauseBatchTask", service.PauseBatchTaskRequest),
+        ("ResumeBatchTask", service.ResumeBatchTaskRequest),
+        ("ReactivateBatchTask", service.ReactivateBatchTaskRequest),
     )
     for case in (
         invalid(method, request(name="draft"), "name"),

@@ -11,6 +11,7 @@ import pytest
 from google.longrunning import operations_pb2 as lro
 
 from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.model.errors import Code
 from tests.rpc import world
 from tests.rpc.world import PROJECT, create, name
@@ -24,6 +25,7 @@ ALLOWED = {
     Code.ALREADY_EXISTS,
     Code.FAILED_PRECONDITION,
     Code.OUT_OF_RANGE,
+    Code.ABORTED,
 }
 ROUNDS = 400
 
@@ -36,6 +38,17 @@ def _messages(operation: str) -> dict[str, bytes]:
     big.batch_task.parameters.json.struct_value.fields["a"].number_value = 1
     big.batch_task.constraints.record_timeout.FromSeconds(1)
     big.request_id = world.fresh_request_id()
+    update = service.UpdateBatchTaskRequest(batch_task=big.batch_task, request_id=world.fresh_request_id())
+    update.batch_task.MergeFrom(
+        BatchTaskInfo(
+            name=draft,
+            priority=3,
+            constraints={"retention_time": {"seconds": 86_400}, "max_retry_count": 2},
+            retry_policy={"multiplier": 3.0, "retryable_codes": [4, 14], "max_backoff": {"nanos": 5}},
+            failure_policy={"max_failed_ratio": 0.5},
+        )
+    )
+    update.update_mask.paths[:] = ["labels", "constraints.retention_time", "retry_policy", "handler", "parameters"]
     wait = lro.WaitOperationRequest(name=operation)
     wait.timeout.nanos = 1
     return {
@@ -47,9 +60,18 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetBatchTask": service.GetBatchTaskRequest(name=draft).SerializeToString(),
         SERVICE + "ListBatchTasks": service.ListBatchTasksRequest(parent=PROJECT, page_size=3).SerializeToString(),
         SERVICE + "StreamBatchTasks": service.StreamBatchTasksRequest(parent=PROJECT).SerializeToString(),
+        SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
+        SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
+        SERVICE + "UpdateBatchTask": update.SerializeToString(),
+        SERVICE + "ReactivateBatchTask": service.ReactivateBatchTaskRequest(
+            name=name("failed"), scope=service.ReactivateBatchTaskRequest.ALL
+        ).SerializeToString(),
         SERVICE + "CancelBatchTask": service.CancelBatchTaskRequest(name=draft, reason="x").SerializeToString(),
         SERVICE + "DeleteBatchTask": service.DeleteBatchTaskRequest(name=draft).SerializeToString(),
         SERVICE + "ListSubtasks": service.ListSubtasksRequest(parent=draft, page_size=2).SerializeToString(),
+        SERVICE + "ListRecordAttempts": service.ListRecordAttemptsRequest(
+            parent=f"{draft}/records/1", page_size=1
+        ).SerializeToString(),
         SERVICE + "GetRecord": service.GetRecordRequest(name=f"{draft}/records/1", view=1).SerializeToString(),
         SERVICE + "ListRecords": service.ListRecordsRequest(parent=draft, page_size=1, order=2).SerializeToString(),
         SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=draft, view=2).SerializeToString(),
@@ -61,6 +83,14 @@ def _messages(operation: str) -> dict[str, bytes]:
         OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
         OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
     }
+
+
+def test_every_method_is_here() -> None:
+    services = (
+        service.DESCRIPTOR.services_by_name["BatchTaskService"],
+        lro.DESCRIPTOR.services_by_name["Operations"],
+    )
+    assert set(_messages("x")) == {f"/{each.full_name}/{method.name}" for each in services for method in each.methods}
 
 
 def _spoiled(chance: random.Random, raw: bytes, others: list[bytes]) -> bytes:

@@ -14,6 +14,7 @@ from google.longrunning import operations_pb2 as lro
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.model.errors import Code, Reason
+from batchyard_server.model.names import parse_task
 from tests.rpc import world
 from tests.rpc.test_errors import fail
 from tests.rpc.world import PROJECT, create, fresh_request_id, name
@@ -131,6 +132,46 @@ async def test_repeated_start_and_cancel_answer_the_task_as_it_is_now(server: Se
     # Both verbs would be refused now: TASK_COMPLETED.
     assert (await server.tasks.StartBatchTask(start)).done
     assert await server.tasks.CancelBatchTask(cancel) == stopped
+
+
+# What each verb asks for, and the task that is asked.
+VERBS: dict[str, tuple[Any, str]] = {
+    "PauseBatchTask": (service.PauseBatchTaskRequest(), "queued"),
+    "ResumeBatchTask": (service.ResumeBatchTaskRequest(), "queued"),
+    "UpdateBatchTask": (service.UpdateBatchTaskRequest(batch_task={"priority": 5}), "queued"),
+    "ReactivateBatchTask": (service.ReactivateBatchTaskRequest(), "failed"),
+    "CancelBatchTask": (service.CancelBatchTaskRequest(), "queued"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@provokes(Reason.REQUEST_ID_REUSED)
+async def test_a_repeated_verb_answers_the_task_as_it_is_now(tmp_path: pathlib.Path, verb: str) -> None:
+    asked, state = VERBS[verb]
+    (asked.batch_task if verb == "UpdateBatchTask" else asked).name = name(state)
+    asked.request_id = fresh_request_id()
+    async with serving(tmp_path) as server:
+        await world.populate(server)
+        first, again = await asyncio.gather(*(getattr(server.tasks, verb)(asked) for _ in range(2)))
+        assert first == again
+        change = service.UpdateBatchTaskRequest(batch_task={"name": name(state), "display_name": "now"})
+        await server.tasks.UpdateBatchTask(change)
+        task = await server.store.get_task(parse_task(name(state)))
+        if not task.state.is_final:
+            await server.tasks.CancelBatchTask(service.CancelBatchTaskRequest(name=name(state)))
+        now = await server.tasks.GetBatchTask(service.GetBatchTaskRequest(name=name(state)))
+        assert now.generation == (2 if verb == "ReactivateBatchTask" else 1)
+    async with serving(tmp_path) as server:
+        answer = await getattr(server.tasks, verb)(asked)
+        if verb == "ReactivateBatchTask":
+            assert (answer.name, answer.done) == (first.name, True)
+        else:
+            assert answer == now
+        assert await server.tasks.GetBatchTask(service.GetBatchTaskRequest(name=name(state))) == now
+        other = type(asked)()
+        other.CopyFrom(asked)
+        (other.batch_task if verb == "UpdateBatchTask" else other).etag = now.etag
+        assert (await fail(server, verb, other)).reason is Reason.REQUEST_ID_REUSED
 
 
 async def test_a_repeated_delete_is_ok(server: Served) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
 import pytest
-from google.protobuf.message import Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.model import limits
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.limits import Limit
@@ -24,16 +25,30 @@ from tests.support.server import Served
 CREATE = "CreateBatchTask"
 ALL = {key: value for key, value in vars(limits).items() if isinstance(value, Limit)}
 # Bounds of what workers send: test_outcomes_*. Page sizes are lowered, not refused: below.
+MOST = 2**63 - 1  # the largest int64
 ELSEWHERE = {"OUTPUT", "ERROR", "PAGE_SIZE", "STREAM_PAGE_SIZE"}
 
 
 @dataclasses.dataclass
 class Walk:
-    """How a bound is reached. `request(value)`; `field`: what is named beyond the maximum, if not the limit's own."""
+    """How a bound is reached. `request(value)`; `field`: what is named beyond the maximum, if not the limit's own.
+
+    `number`: it is of a value, not of a size, so that what is less than the minimum can be sent.
+    """
 
     method: str
-    request: Callable[[int], Message]
+    request: Callable[[int], Any]
     field: str | None = None
+    number: bool = False
+
+    def within(self, limit: Limit) -> set[int]:
+        """The outermost values that pass."""
+        return {limit.maximum, limit.minimum if self.number else limit.minimum or limit.maximum}
+
+    def beyond(self, limit: Limit) -> set[int]:
+        """Those next to them. An empty id is no id: the server makes one."""
+        below = {limit.minimum - 1} if self.number or (limit.minimum and limit is not limits.ID) else set[int]()
+        return below | ({limit.maximum + 1} if limit.maximum < MOST else set[int]())
 
 
 def _record(size: int) -> service.CreateBatchTaskRequest:
@@ -83,10 +98,25 @@ def _info(**fields: Any) -> service.CreateBatchTaskRequest:
     return made
 
 
-def _timeout(micros: int) -> service.CreateBatchTaskRequest:
-    made = create()
-    made.batch_task.constraints.record_timeout.FromMicroseconds(micros)
-    return made
+def _part(part: str, field: str) -> Callable[[Any], service.CreateBatchTaskRequest]:
+    """A create in which a field of a part of the task has this value."""
+
+    def make(value: Any) -> service.CreateBatchTaskRequest:
+        made = create()
+        made.batch_task.MergeFrom(BatchTaskInfo(**{part: {field: value}}))
+        return made
+
+    return make
+
+
+def _time(part: str, field: str) -> Walk:
+    """A time, in microseconds."""
+    made = _part(part, field)
+    return Walk(CREATE, lambda n: made({"seconds": n // 1_000_000, "nanos": n % 1_000_000 * 1000}), number=True)
+
+
+def _number(part: str, field: str) -> Walk:
+    return Walk(CREATE, _part(part, field), number=True)
 
 
 def _content_type(size: int) -> service.CreateBatchTaskRequest:
@@ -104,13 +134,28 @@ WALKS = {
     "LABEL_KEY": Walk(CREATE, lambda n: _info(labels={"k" * n: ""})),
     "LABEL_VALUE": Walk(CREATE, lambda n: _info(labels={"k": "x" * n})),
     "PARAMETERS": Walk(CREATE, _parameters),
-    "RECORD_TIMEOUT": Walk(CREATE, _timeout),
+    "PRIORITY": Walk(CREATE, lambda n: _info(priority=n), number=True),
+    "PARALLEL_COUNT": Walk(CREATE, lambda n: _info(parallel_count=n), number=True),
+    "RECORD_TIMEOUT": _time("constraints", "record_timeout"),
+    "MAX_WALL_CLOCK_TIME": _time("constraints", "max_wall_clock_time"),
+    "RETENTION_TIME": _time("constraints", "retention_time"),
+    "MAX_RETRY_COUNT": _number("constraints", "max_retry_count"),
+    "INITIAL_BACKOFF": _time("retry_policy", "initial_backoff"),
+    "MAX_BACKOFF": _time("retry_policy", "max_backoff"),
+    "MULTIPLIER": _number("retry_policy", "multiplier"),
+    "RETRYABLE_CODES": Walk(CREATE, lambda n: _part("retry_policy", "retryable_codes")([14] * n)),
+    "RETRYABLE_CODE": Walk(CREATE, lambda n: _part("retry_policy", "retryable_codes")([14, n]), number=True),
+    "MAX_FAILED_RECORDS": _number("failure_policy", "max_failed_records"),
     "RECORD_ID": Walk(CREATE, lambda n: create(records=[world.record(record_id="x" * n)]), "records[0].record_id"),
     "CONTENT_TYPE": Walk(CREATE, _content_type, "records[0].payload.content_type"),
     "RECORD": Walk(CREATE, _record, "records[0]"),
     "RECORDS": Walk(CREATE, lambda n: create(records=n)),
     "REASON": Walk("CancelBatchTask", lambda n: service.CancelBatchTaskRequest(name=name("draft"), reason="x" * n)),
 }
+
+
+# What is chosen for a task may be changed later, within the same bounds.
+UPDATES = {key: walk for key, walk in WALKS.items() if ALL[key].field.startswith("batch_task.")}
 
 
 def test_every_bound_is_walked() -> None:
@@ -129,7 +174,7 @@ def limit(key: str, monkeypatch: pytest.MonkeyPatch) -> Limit:
 async def test_the_bound_passes(server: Served, key: str, limit: Limit) -> None:
     await world.populate(server)
     walk = WALKS[key]
-    for value in {limit.maximum, limit.minimum or limit.maximum}:
+    for value in walk.within(limit):
         await getattr(server.tasks, walk.method)(walk.request(value))
 
 
@@ -138,12 +183,55 @@ async def test_the_bound_passes(server: Served, key: str, limit: Limit) -> None:
 async def test_beyond_the_bound_is_refused(server: Served, key: str, limit: Limit) -> None:
     await world.populate(server)
     walk = WALKS[key]
-    # An empty id is no id: the server makes one.
-    below = [limit.minimum - 1] if limit.minimum and key != "ID" else []
-    for value in [limit.maximum + 1, *below]:
+    for value in walk.beyond(limit):
         found = await fail(server, walk.method, walk.request(value))
         assert (found.code, found.reason) == (Code.INVALID_ARGUMENT, Reason.INVALID_FIELD)
         assert found.field == (limit.field if walk.field is None else walk.field)
+
+
+def _update(created: service.CreateBatchTaskRequest) -> service.UpdateBatchTaskRequest:
+    """A DRAFT is to have all that the create asks for."""
+    made = service.UpdateBatchTaskRequest(batch_task=created.batch_task)
+    made.batch_task.name = name("draft")
+    return made
+
+
+@pytest.mark.parametrize("key", UPDATES)
+async def test_an_update_takes_the_bound(server: Served, key: str, limit: Limit) -> None:
+    await world.populate(server)
+    walk = UPDATES[key]
+    for value in walk.within(limit):
+        await server.tasks.UpdateBatchTask(_update(walk.request(value)))
+
+
+@provokes(Reason.INVALID_FIELD)
+@pytest.mark.parametrize("key", UPDATES)
+async def test_an_update_beyond_the_bound_is_refused(server: Served, key: str, limit: Limit) -> None:
+    await world.populate(server)
+    walk = UPDATES[key]
+    for value in walk.beyond(limit):
+        found = await fail(server, "UpdateBatchTask", _update(walk.request(value)))
+        assert (found.code, found.reason, found.field) == (Code.INVALID_ARGUMENT, Reason.INVALID_FIELD, limit.field)
+
+
+@provokes(Reason.INVALID_FIELD)
+async def test_numbers_that_are_none_and_times_that_are_none(server: Served) -> None:
+    await world.populate(server)
+    odd, far = {"seconds": 1, "nanos": -1}, {"seconds": 315_576_000_001}
+    for part, field, right, wrong in (
+        ("failure_policy", "max_failed_ratio", [0.0, 1.0, 1e-9], [-1e-9, 1.0 + 1e-9, math.nan, math.inf, -math.inf]),
+        ("retry_policy", "multiplier", [1.5], [math.nan, math.inf, 0.999, 100.001]),
+        ("constraints", "max_wall_clock_time", [{"nanos": 999_001}], [odd, far, {"nanos": 999_000}]),
+        ("constraints", "retention_time", [{"nanos": 1}], [odd, far, {"nanos": -1_000}]),
+        ("retry_policy", "max_backoff", [{"nanos": 1}], [odd, far]),
+    ):
+        for value in right:
+            await server.tasks.CreateBatchTask(_part(part, field)(value))
+            await server.tasks.UpdateBatchTask(_update(_part(part, field)(value)))
+        for value in wrong:
+            created = _part(part, field)(value)
+            for method, request in ((CREATE, created), ("UpdateBatchTask", _update(created))):
+                assert (await fail(server, method, request)).field == f"batch_task.{part}.{field}"
 
 
 async def test_bounds_of_appended_records(server: Served) -> None:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from batchyard_server.codec.inputs import Append
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
-from batchyard_server.model.errors import Aborted, InvalidArgument, Reason
-from batchyard_server.model.names import TaskName, parse_task
+from batchyard_server.model.errors import Aborted, InvalidArgument, NotFound, Reason
+from batchyard_server.model.names import TASK_TYPE, TaskName, parse_task
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import InputSegment, Task
 
@@ -30,23 +30,26 @@ class OpenStreams:
     """Which tasks have an AppendRecords stream open. `bytes`: of all their messages on their way to the disk."""
 
     def __init__(self) -> None:
-        self._names: set[TaskName] = set()
+        self._claimed: set[tuple[TaskName, str]] = set()
         self.bytes = 0
 
     @contextmanager
-    def claim(self, name: TaskName) -> Generator[None]:
-        """Hold the task's one stream. Raises Aborted (APPEND_IN_PROGRESS) if it is held."""
-        if name in self._names:
+    def claim(self, name: TaskName, uid: str) -> Generator[None]:
+        """Hold the task's one stream. Raises Aborted (APPEND_IN_PROGRESS) if it is held.
+
+        One that was left behind by a deleted task is not in the way of a new task of that name.
+        """
+        if (name, uid) in self._claimed:
             raise Aborted(
                 Reason.APPEND_IN_PROGRESS,
                 f"another AppendRecords stream is open on {name}",
                 metadata={"batch_task": str(name)},
             )
-        self._names.add(name)
+        self._claimed.add((name, uid))
         try:
             yield
         finally:
-            self._names.remove(name)
+            self._claimed.remove((name, uid))
 
 
 async def append_records(
@@ -62,8 +65,9 @@ async def append_records(
     if first is None:
         return
     name = parse_task(first.name)
-    with streams.claim(name):
-        task = await deps.store.get_task(name)
+    uid = (await deps.store.get_task(name)).uid
+    with streams.claim(name, uid):
+        task = await _the_same(deps, name, uid)  # as it is now that nobody else appends
         after(task.state, Event.APPEND)
         pipe = _Pipe(deps, streams, task)
         reader = asyncio.create_task(pipe.read(first, messages))
@@ -74,6 +78,14 @@ async def append_records(
             reader.cancel()
             await asyncio.wait((reader,))
             await pipe.settle()
+
+
+async def _the_same(deps: Deps, name: TaskName, uid: str) -> Task:
+    """The task, as long as it is that one. Raises NotFound."""
+    task = await deps.store.get_task(name)
+    if task.uid != uid:
+        raise NotFound(TASK_TYPE, str(name))
+    return task
 
 
 class _Pipe:
@@ -143,7 +155,9 @@ class _Pipe:
                 self._changed.clear()
                 await self._changed.wait()
             commit, size = self._commits[0]
-            if commit is not None:
+            if commit is None:
+                await _the_same(self._deps, self._task.name, self._task.uid)
+            else:
                 await asyncio.wait((commit,))  # not awaited itself: a cancelled client must not cancel a commit
                 self._next = commit.result()
             self._commits.popleft()

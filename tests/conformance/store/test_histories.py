@@ -160,10 +160,19 @@ class Walk:
                 await make.lease(self.store, self.task, *rg.from_indexes([self.chance.choice(seen), *left[:2]]))
         for each in range(1, number + 1):
             await self._check_generation(each)
-        every = await make.read_all(
-            self.store, self.task, Order.COMPLETION, generation=EVERY_GENERATION, max_records=self.size()
-        )
-        assert every == model.every()
+        for view in View:
+            every = await make.read_all(
+                self.store,
+                self.task,
+                Order.COMPLETION,
+                view=view,
+                generation=EVERY_GENERATION,
+                max_records=self.size(),
+                whole=view is View.BASIC,
+            )
+            assert [raw[: len(stored)] for raw, stored in zip(every, model.every(), strict=True)] == model.every()
+            texts = [str(record.index) if view is View.FULL else "" for record in make.parse(every)]
+            assert [record.input.text for record in make.parse(every)] == texts
 
     async def _check_generation(self, number: int) -> None:
         seen, left = self.model.seen(number), self.model.left(number)

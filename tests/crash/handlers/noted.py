@@ -34,6 +34,7 @@ def noted(record: dict[str, Any], context: Any) -> dict[str, Any]:
         wait, sign      at this attempt, if the file `sign` is not there: make it, and never return
         die             end this process by this signal
         fail            raise
+        fail_first      raise in generation 1 only
     """
     global _previous
     start = time.monotonic_ns()
@@ -62,7 +63,7 @@ def _act(do: dict[str, Any], context: Any) -> None:
         os.kill(os.getpid(), do["die"])
         while True:
             signal.pause()
-    if "fail" in do:
+    if "fail" in do or ("fail_first" in do and context.generation == 1):
         raise RecordError("INVALID_ARGUMENT", f"record {context.index} was made to fail")
 
 

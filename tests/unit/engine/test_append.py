@@ -144,7 +144,7 @@ async def test_a_client_that_leaves_waits_for_no_answer_but_its_commits_are_fini
     await settled()
     call.cancel()
     await settled()
-    with pytest.raises(Aborted) as caught, streams.claim(NAME):
+    with pytest.raises(Aborted) as caught, streams.claim(NAME, "u"):
         pass
     assert caught.value.reason is Reason.APPEND_IN_PROGRESS
     for _ in range(MOST_MESSAGES):
@@ -152,7 +152,7 @@ async def test_a_client_that_leaves_waits_for_no_answer_but_its_commits_are_fini
     with pytest.raises(asyncio.CancelledError):
         await call
     assert store.done == store.begun == MOST_MESSAGES
-    with streams.claim(NAME):
+    with streams.claim(NAME, "u"):
         pass
 
 
@@ -166,7 +166,7 @@ async def test_the_first_error_ends_the_stream() -> None:
     with pytest.raises(Unavailable):
         await call
     assert store.done == 0
-    with streams.claim(NAME):
+    with streams.claim(NAME, "u"):
         pass
 
 

@@ -80,6 +80,8 @@ async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path)
         for size in (1, 30, 60, 90, 120, 4000, 5000)
     ]
     draft = await store.create_task(make.new_task("draft", 1, draft=True), None)
+    ended = await make.finish(store, await store.create_task(make.new_task("ended", 2), None), failed=[0])
+    outcomes = await make.read_all(store, ended)
     await store.close()
     _to_first_schema(tmp_path / "store.sqlite3")
     clock = SystemClock()
@@ -88,13 +90,16 @@ async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path)
     moved = await store.get_task(draft.name)
     assert began - 1_000_000 <= moved.due_us - DRAFT_US <= clock.now_us()
     listed = list(pages.infos((await store.list_tasks("p", None, 1000, make.BIG)).entries))
-    assert len(listed) == len(made) + 1
+    assert len(listed) == len(made) + 2
     for task in (*made, replace(draft, due_us=moved.due_us)):
         assert await store.get_task(task.name) == task
         info = BatchTaskInfo.FromString(task_bytes.info(task))
         assert BatchTaskInfo.FromString((await store.get_info(task.name)).info) == info
         assert info in map(BatchTaskInfo.FromString, listed)
-    assert store.writer.connection.execute("SELECT count(*) FROM task WHERE as_is").fetchall() == [(1,)]
+    assert store.writer.connection.execute("SELECT count(*) FROM task WHERE as_is").fetchall() == [(2,)]
+    done = await make.finish(store, await store.update_task(ended.name, make.reactivate, None))
+    assert [record.generation for record in make.parse(await make.read_all(store, done))] == [2, 1]
+    assert await make.read_all(store, done, generation=1) == outcomes
     await store.close()
 
 
