@@ -102,13 +102,21 @@ class Recorder:
 
         def begun(_name: str, index: int, attempt: int) -> None:
             assert worker.current is not None
-            assert self._subtask(worker, worker.current.lease).lease in self._leases, "a record begins without a lease"
-            self._note(self._subtask(worker, worker.current.lease), [Begun(0, index, attempt)])
+            self.note_begun(self._subtask(worker, worker.current.lease), index, attempt)
 
         def ended(number: int, index: int, result: Result) -> None:
-            self._note(self._subtask(worker, number), [Ended(0, index, result)])
+            self.note_ended(self._subtask(worker, number), index, result)
 
         worker.begun, worker.ended = begun, ended
+
+    def note_begun(self, subtask: Subtask, index: int, attempt: int) -> None:
+        """A record begins; what it has then is a lease, or one that is on its way."""
+        assert subtask.lease in self._leases or subtask.lease in self._early, "a record begins without a lease"
+        self._note(subtask, [Begun(0, index, attempt)])
+
+    def note_ended(self, subtask: Subtask, index: int, result: Result) -> None:
+        """A record has ended."""
+        self._note(subtask, [Ended(0, index, result)])
 
     def _subtask(self, worker: ModelWorker, number: int) -> Subtask:
         assert self.executor is not None

@@ -158,9 +158,10 @@ class Session:
 
     def _check_idle(self) -> None:
         """No worker stands idle while there is something for it to do, and for none of another handler."""
-        handlers = {task.config["handler"] for task in self._waiting}
+        waiting = self.model.waiting()
+        handlers = {task.config["handler"] for task in waiting}
         if len(handlers) == 1 and any(worker.handler in handlers and worker.is_idle for worker in self.world.workers):
-            raise Violation(f"a worker is idle, and {[task.name for task in self._waiting]} wait")
+            raise Violation(f"a worker is idle, and {[task.name for task in waiting]} wait")
 
     def _observe(self) -> None:
         """Which of the tasks whose time has come has the server noticed?"""

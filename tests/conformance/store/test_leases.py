@@ -337,6 +337,20 @@ async def test_a_cancelled_task_without_a_lease_ends_by_an_empty_release(store: 
     assert await store.release(a_lease(task), {}) == done
 
 
+async def test_a_cancel_ends_also_when_a_repeated_call_came_between(store: Store) -> None:
+    """What the store had in memory of its tasks is read again after a conflict, their leases only when needed."""
+    request = make.request()
+    task = await store.create_task(make.new_task("a", 2), request)
+    lease = a_lease(task, (0, 1))
+    await store.grant(lease)
+    await store.release(lease, {})
+    assert (await store.create_task(make.new_task("a", 2), request)).key == task.key
+    await store.update_task(task.name, make.cancel, None)
+    ended = await store.release(a_lease(task), {})
+    assert ended is not None
+    assert ended.state is TaskState.CANCELLED
+
+
 async def test_a_release_may_leave_the_end_of_a_cancel_to_another(store: Store) -> None:
     task = await made(store, 10)
     lease = await make.lease(store, task)

@@ -107,6 +107,7 @@ def release(
         return None
     task = held.task
     live = leases.of_task(tx, held)
+    held = held._replace(leases=live)
     mine = live.get(lease.epoch)
     if mine is not None and mine.generation == lease.generation:
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
