@@ -230,8 +230,7 @@ class Worker:
                     unsent, acked = 0, _UNKNOWN
                 # Who reads before this counts a record too few, never one that has not begun.
                 cell[3] = finished
-                # Looked at after `cell[3]` was written: see _stop_running.
-                if cell[8] == lease or end > deadline:
+                if cell[8] == lease or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
                     return
                 if unsent >= FLUSH_RECORDS or written >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
                     if finished < len(records):
