@@ -109,6 +109,9 @@ class FakeServer:
     def drop(self, lease: int) -> None:
         self.send(drop=worker_pb2.Drop(lease=lease))
 
+    def stop(self, lease: int) -> None:
+        struct.pack_into("<q", self._cell, 8 * shared.STOP, lease)
+
     def outcomes(self, lease: int, *, ack: bool = True) -> list[worker_pb2.RecordInfo]:
         """The outcomes of a lease up to its last."""
         records: list[worker_pb2.RecordInfo] = []

@@ -31,6 +31,20 @@ def test_drop_of_what_waits_behind_a_running_record(start: Start, tmp_path: path
     assert [record.index for record in server.outcomes(3)] == [20]
 
 
+def test_a_subtask_that_is_told_to_stop_ends_after_the_record_at_hand(start: Start) -> None:
+    """Without a frame, which the worker may not get to read: the handler does not let go of the interpreter."""
+    server = start("holds_the_interpreter")
+    server.run(1, [200, 0, 0], first=5)
+    zoo.until(lambda: server.cell().index == 5)
+    server.stop(2)  # another one
+    server.run(2, [0], first=30)
+    server.stop(1)
+    server.drop(1)
+    assert [record.index for record in server.outcomes(1)] == [5]
+    assert server.receive("dropped").lease == 1  # says nothing that the end of the subtask has not said
+    assert [record.index for record in server.outcomes(2)] == [30]
+
+
 def test_a_drop_that_has_arrived_is_seen_before_its_subtask_begins(start: Start) -> None:
     server = start("holds_the_interpreter")
     server.run(1, [500])
