@@ -8,8 +8,8 @@ import pathlib
 import pytest
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, RecordCounts
-from batchyard.v1.record_pb2 import RecordInfo
-from tests.support.ledger import FAIL, LABEL, OK, Entry, Ledger, check_outcomes
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
+from tests.support.ledger import FAIL, LABEL, OK, Entry, Ledger, check_attempts, check_outcomes
 from tests.support.sidelog import SideLog
 
 State = BatchTaskInfo.State
@@ -148,3 +148,26 @@ def test_more_than_the_run_ahead_is_seen(tmp_path: pathlib.Path) -> None:
         side.check(worker_kills=0, processes=1)
     with pytest.raises(AssertionError, match="processes lost"):
         side.check(worker_kills=0, processes=0)
+
+
+def failed_attempts(*numbers: int) -> list[RecordAttempt]:
+    return [RecordAttempt(attempt=n, state=RecordInfo.FAILED) for n in numbers]
+
+
+def test_attempts_of_a_record_that_failed() -> None:
+    entry = Entry(label="a", plan="f", retries=2)
+    record = RecordInfo(index=0, state=RecordInfo.FAILED, attempt=4)
+    lost = RecordAttempt(attempt=2, state=RecordInfo.CANCELLED)
+    first, *rest = failed_attempts(1, 3, 4)
+    assert check_attempts(entry, record, [first, lost, *rest]) == {1, 3, 4}
+    for wrong in (failed_attempts(1, 4), failed_attempts(1, 2, 3, 4), failed_attempts(1, 2, 2, 4), [first, *rest[:1]]):
+        with pytest.raises(AssertionError):
+            check_attempts(entry, record, wrong)
+
+
+def test_an_execution_that_failed_is_not_lost(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(ran(0, 1, "p", 1) + ran(0, 1, "q", 2) + ran(0, 2, "q", 3, 1) + ran(0, 3, "q", 4, 1))
+    side = SideLog(path)
+    side.settle("a", [RecordInfo(index=0, state=RecordInfo.FAILED, attempt=3)], failed={0: {1, 3}})
+    assert {process: [each.start for each in lost] for process, lost in side.lost.items()} == {"p": [1], "q": [3]}

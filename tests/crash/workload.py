@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.longrunning.operations_pb2 import GetOperationRequest, Operation, WaitOperationRequest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from batchyard.v1.batch_task_service_pb2 import (
@@ -21,6 +22,8 @@ from batchyard.v1.batch_task_service_pb2 import (
     DeleteBatchTaskRequest,
     GetBatchTaskRequest,
     ListBatchTasksRequest,
+    ListRecordAttemptsRequest,
+    ListRecordAttemptsResponse,
     PauseBatchTaskRequest,
     ReactivateBatchTaskRequest,
     ResumeBatchTaskRequest,
@@ -31,7 +34,7 @@ from batchyard.v1.batch_task_service_pb2 import (
 from batchyard.v1.payload_pb2 import Payload
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
 from tests.crash.served import Session, Stubs
-from tests.support.ledger import FAIL, FINAL, LABEL, OK, Entry, Ledger, Mark, check_outcomes
+from tests.support.ledger import FAIL, FINAL, LABEL, OK, Entry, Ledger, Mark, check_attempts, check_outcomes
 from tests.support.sidelog import SideLog
 
 PARENT = "projects/default"
@@ -112,8 +115,8 @@ class Clients:
 
     async def mixed(self) -> None:
         """One of the short ones. A cancel costs a worker, so these are few."""
-        jobs = (self.small, self.reactivated, self.paused, self.cancelled, self.dropped)
-        await self._chance.choices(jobs, (5, 2, 1, 1, 1))[0]()
+        jobs = (self.small, self.reactivated, self.retried, self.paused, self.cancelled, self.dropped)
+        await self._chance.choices(jobs, (5, 2, 2, 1, 1, 1))[0]()
 
     async def small(self) -> None:
         """A few records inline; sometimes all of them fail."""
@@ -141,6 +144,13 @@ class Clients:
         await self.create(entry, [record(each, 0.001) for each in entry.plan])
         await self.finish(entry, keep=True)
         await self.reactivate(entry)
+        await self.finish(entry)
+
+    async def retried(self) -> None:
+        """A task whose failed records are tried again twice, at once or a little later, and fail again."""
+        entry = self._open("retried", "".join(self._chance.choice(OK + FAIL) for _ in range(30)) + FAIL + OK)
+        entry.retries = 2
+        await self.create(entry, [record(each, 0.002) for each in entry.plan])
         await self.finish(entry)
 
     async def paused(self) -> None:
@@ -174,13 +184,18 @@ class Clients:
 
     async def create(self, entry: Entry, records: Sequence[RecordInput]) -> None:
         """CreateBatchTask with the server's choice of id."""
+        task = BatchTaskInfo(
+            handler="noted",
+            labels={LABEL: entry.label},
+            parameters=Payload(text=json.dumps({"job": entry.label})),
+        )
+        if entry.retries:
+            task.constraints.max_retry_count = entry.retries
+            task.retry_policy.retryable_codes.append(code_pb2.INVALID_ARGUMENT)
+            task.retry_policy.initial_backoff.FromMilliseconds(self._chance.choice((0, 200)))
         request = CreateBatchTaskRequest(
             parent=PARENT,
-            batch_task=BatchTaskInfo(
-                handler="noted",
-                labels={LABEL: entry.label},
-                parameters=Payload(text=json.dumps({"job": entry.label})),
-            ),
+            batch_task=task,
             records=records,
             start=not entry.draft,
             request_id=entry.ask("create"),
@@ -307,7 +322,13 @@ class Clients:
         await self._session.call(read)
         check_outcomes(entry, info, records)
         ran = [each for each in records if each.generation == entry.generation]
-        self._side.settle(entry.job, ran, cancelled=info.state == BatchTaskInfo.CANCELLED)
+        failed: dict[int, set[int]] = {}
+        for each in records if entry.retries else ():
+            if each.state == RecordInfo.FAILED:
+                request = ListRecordAttemptsRequest(parent=each.name)
+                answer: ListRecordAttemptsResponse = await self._session.unary("ListRecordAttempts", request)
+                failed[each.index] = check_attempts(entry, each, answer.attempts)
+        self._side.settle(entry.job, ran, cancelled=info.state == BatchTaskInfo.CANCELLED, failed=failed)
         entry.final = info.SerializeToString()
         entry.seen.clear()
         self.finished += 1

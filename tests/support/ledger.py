@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
-from batchyard.v1.record_pb2 import RecordInfo
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 
 LABEL = "job"
 FINAL = (BatchTaskInfo.SUCCEEDED, BatchTaskInfo.FAILED, BatchTaskInfo.CANCELLED)
@@ -43,6 +43,7 @@ class Entry:
         label: its label `job`, unique; the task's id is the server's, so a create that was done twice shows.
         plan: what each record's handler will do, a letter each; all of them, also those not yet sent.
         totals: how many records the task may have, by what was asked; `appended` by what was acknowledged.
+        retries: how often a record that fails is tried again.
         seen: indexes in the order in which a reader that follows by token has got them.
         final: the serialized task, once it was seen final in its present generation.
     """
@@ -60,6 +61,7 @@ class Entry:
     token: str = ""
     final: bytes = b""
     generation: int = 1
+    retries: int = 0
 
     @property
     def job(self) -> str:
@@ -175,6 +177,17 @@ def check_sum(info: BatchTaskInfo) -> None:
     counts = info.counts
     parts = counts.pending + counts.running + counts.succeeded + counts.failed + counts.cancelled
     assert parts == counts.total, f"{info.name}: {counts}"
+
+
+def check_attempts(entry: Entry, record: RecordInfo, attempts: Sequence[RecordAttempt]) -> set[int]:
+    """All attempts of a record that FAILED: it failed as often as it had to, no time lost or twice; which they were."""
+    what = f"{entry.label}[{record.index}]"
+    numbers = [each.attempt for each in attempts]
+    assert numbers == sorted(set(numbers)), f"{what}: attempts {numbers}"
+    assert numbers[-1] == record.attempt, f"{what}: {record}, but attempts {numbers}"
+    failed = {each.attempt for each in attempts if each.state == RecordInfo.FAILED}
+    assert len(failed) == entry.retries + 1, f"{what} failed {len(failed)} times: {attempts}"
+    return failed
 
 
 def check_outcomes(entry: Entry, info: BatchTaskInfo, records: Sequence[RecordInfo]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from batchyard.v1.record_pb2 import RecordInfo
 from tests.support.ledger import ENDED
@@ -81,18 +82,28 @@ class SideLog:
         """Every execution of what has not been settled."""
         return (each for job in self._jobs.values() for runs in job.values() for each in runs)
 
-    def settle(self, job: str, records: Sequence[RecordInfo], *, cancelled: bool = False) -> None:
-        """Hold the recorded outcomes of a final task against its executions, then forget these. AssertionError."""
+    def settle(
+        self,
+        job: str,
+        records: Sequence[RecordInfo],
+        *,
+        cancelled: bool = False,
+        failed: Mapping[int, Collection[int]] = MappingProxyType({}),
+    ) -> None:
+        """Hold the recorded outcomes of a final task against its executions, then forget these. AssertionError.
+
+        `failed`: the attempts of a record, by index, that are known to have failed.
+        """
         self.read()
         for record in records:
             if record.state in ENDED:
-                self._settle(job, record, self.runs(job, record.index))
+                self._settle(job, record, self.runs(job, record.index), failed.get(record.index, ()))
         ran = self._jobs.pop(job, {})
         ended = {record.index for record in records if record.state in ENDED}
         if not cancelled:
             assert ran.keys() == ended, f"{job}: ran {len(ran)} records, {len(ended)} have an outcome"
 
-    def _settle(self, job: str, record: RecordInfo, runs: Sequence[Execution]) -> None:
+    def _settle(self, job: str, record: RecordInfo, runs: Sequence[Execution], failed: Collection[int]) -> None:
         what = f"{job}[{record.index}]"
         assert runs, f"{what} has an outcome and was never run"
         recorded = runs[-1]
@@ -102,7 +113,10 @@ class SideLog:
         assert record.attempt == recorded.attempt, f"{what}: {record}, but ran {runs}"
         assert record.attempt >= 1, f"{what}: {record}"
         self.bumped += max(record.attempt - len(runs), 0)
+        last = {execution.attempt: execution for execution in runs}
         for execution in runs[:-1]:
+            if execution.attempt in failed and execution is last[execution.attempt]:
+                continue  # tried again because it failed, not because it was lost
             self.repeated += 1
             self.lost.setdefault(execution.process, []).append(execution)
 
