@@ -48,6 +48,12 @@ class Call(NamedTuple):
     content: tuple[Any, ...]
 
 
+def _nothing(name: str) -> Task:
+    """What a call was about that found nothing, which was well."""
+    _, project, _, task_id = name.split("/")
+    return Task(project, task_id, {}, "DRAFT", 0, deleted=True)
+
+
 def missing(name: str) -> Refusal:
     """There is no such resource."""
     return Refusal("NOT_FOUND", "RESOURCE_NOT_FOUND", resource=name)
@@ -282,6 +288,7 @@ class Model:
         if self._known(project, call) is not None:
             return
         if name not in self.tasks and allow_missing:
+            self._remember(project, call, _nothing(name))
             return
         task = self.get(name)
         _check_etag(task, etag)
@@ -357,7 +364,10 @@ class Model:
     # -- time -----------------------------------------------------------------------------------------------------
 
     def gone(self, task: Task) -> None:
-        """The server has deleted it: its time must have come."""
+        """The server has deleted it: its time must have come, perhaps right after it was stopped for another one."""
+        if not task.expire:
+            self.stopped(task, "DEADLINE" if 0 < task.deadline <= self.now else "TASK_LIFETIME")
+            task.rest(self.now)
         if not task.expire or self.now < task.expire:
             raise Violation(f"{task.name} was deleted at {self.now}, it expires at {task.expire}")
         self._bury(task)
