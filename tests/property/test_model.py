@@ -12,7 +12,7 @@ from tests.property.model import FOLLOWS
 from tests.property.play import STEPS, play
 
 FOLDER = pathlib.Path(__file__).parent
-MODEL = ("events.py", "life.py", "masks.py", "model.py", "parts.py")
+MODEL = ("events.py", "life.py", "masks.py", "model.py", "parts.py", "refusals.py")
 OFTEN = {
     ("QUEUED", "RUNNING", ""),
     ("RUNNING", "SUCCEEDED", ""),
