@@ -88,7 +88,7 @@ class Worker:
         self._reading = threading.Lock()
         self._changing = threading.Lock()
         self._lease = self._count = 0  # the subtask that runs, and how many records it has
-        self._stop: list[bool] = []  # not empty: it ends after the record at hand
+        self._dropped = 0  # the subtask of which the rest was given back
         self._running = False
         self._watch = threading.Event()
 
@@ -113,7 +113,6 @@ class Worker:
             if not self._runs:
                 return None
             run = self._runs.popleft()
-            self._stop.clear()
             self._cell[shared.INDEX], self._cell[shared.FINISHED] = -1, 0
             self._lease, self._count = run.lease, sum(run.ranges[1::2]) - sum(run.ranges[::2])
             return run
@@ -139,17 +138,17 @@ class Worker:
             kept = [run for run in self._runs if run.lease != lease]
             dropped.untouched = len(kept) < len(self._runs)
             self._runs = deque(kept)
-            if lease == self._lease and not self._stop:
+            if lease == self._lease and self._dropped != lease:
                 dropped.from_ordinal = self._stop_running()
         self._outbox.send(worker_pb2.FromWorker(dropped=dropped))
 
     def _stop_running(self) -> int:
         """Ends the running subtask after the record at hand; from which ordinal on nothing begins, 0 if there is none.
 
-        The main thread counts a record in the cell when it has ended, then looks at `_stop`, then begins the next one.
-        So a record that begins although `_stop` is set now had all those before it counted already.
+        The main thread counts a record in the cell when it has ended, then looks at STOP, then begins the next one.
+        So a record that begins although STOP is written now had all those before it counted already.
         """
-        self._stop.append(True)
+        self._dropped = self._cell[shared.STOP] = self._lease
         first = self._cell[shared.FINISHED] + 1
         return first if first < self._count else 0
 
@@ -188,7 +187,7 @@ class Worker:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
-        box, cell, limit, stop = self._outbox, self._cell, self._limit, self._stop
+        box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
         now = time.monotonic_ns
         start = now()
@@ -203,7 +202,7 @@ class Worker:
                     acked = box.acked_work
                     if box.is_ahead(limit):
                         acked = self._await_acks()
-                        if stop:
+                        if cell[8] == lease:
                             return
                         unsent = 0
                         start = now()
@@ -231,7 +230,7 @@ class Worker:
                     unsent, acked = 0, _UNKNOWN
                 # Who reads before this counts a record too few, never one that has not begun.
                 cell[3] = finished
-                if stop or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
+                if cell[8] == lease or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
                     return
                 if unsent >= FLUSH_RECORDS or written >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
                     if finished < len(records):

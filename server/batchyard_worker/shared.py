@@ -1,6 +1,6 @@
 """Memory that the server and one worker share: what runs now, and outcomes on their way.
 
-    0        64      4096      4096 + BLOCK_BYTES     …
+    0        128     4096      4096 + BLOCK_BYTES     …
     │ cell   │       │ block 0 │ block 1              │ … BLOCKS of them
 
 The worker writes an outcome into a block when its record has ended, and a flush says which part of a block it speaks
@@ -10,7 +10,7 @@ handler holds the interpreter. The cell is 64-bit integers; each is written at o
 
 from __future__ import annotations
 
-CELL_BYTES = 64
+CELL_BYTES = 128
 FIRST_BLOCK = 4096
 BLOCK_BYTES = 384 * 1024
 BLOCKS = 4
@@ -32,6 +32,8 @@ SENT = 6
 """The last flush that was sent; written before it is."""
 TAKEN = 7
 """Written by the server: the last flush whose part of a block it has copied."""
+STOP = 8
+"""Written by both: number of the subtask that ends after the record at hand. At once, where a frame has to be read."""
 
 
 class Blocks:

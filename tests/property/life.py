@@ -233,12 +233,14 @@ class Task:
         if blamed is not None and blamed not in lease.begun:
             raise Violation(f"record {blamed} is blamed and had not begun")
         begun = [index for index in sorted(lease.open) if index in lease.begun]
-        lease.close(*self._end_of(lease, cause, blamed, shuts_down), now)
+        state, why = self._end_of(lease, cause, blamed, shuts_down)
+        lease.close(state, why, now)
         for index in lease.indexes:
             if self.records[index].lease is lease:
                 self._free(lease, index)
         for index in begun:
-            self._interrupt(self.records[index], cause if index == blamed else "", now)
+            assert why is not None, "RETURNED is a lease of which nothing began"
+            self._interrupt(self.records[index], cause if index == blamed else "", why, now)
         self._after_records(now)
 
     def _end_of(
@@ -252,8 +254,8 @@ class Task:
             return "KILLED", (CANCELLED, "WORKER_KILLED")
         return "RETURNED", None
 
-    def _interrupt(self, record: Record, cause: str, now: int) -> None:
-        """An execution was cut short, by what befell this very record, or ("") another one."""
+    def _interrupt(self, record: Record, cause: str, why: tuple[int, str], now: int) -> None:
+        """An execution was cut short, by what befell this very record, or ("") another one; `why`: as its lease."""
         record.lost += cause == "CRASH"
         if cause == "TIMEOUT":
             self._fail_or_end(record, DEADLINE_EXCEEDED, "RECORD_TIMEOUT", None, now)
@@ -262,7 +264,7 @@ class Task:
         else:
             record.begun += 1
             generation = self.generation.number
-            record.attempts.append(Attempt(generation, record.begun, "CANCELLED", ABORTED, "WORKER_LOST"))
+            record.attempts.append(Attempt(generation, record.begun, "CANCELLED", *why))
 
     def server_ended(self, now: int) -> None:
         """Its workers are gone too; what had begun and was not told by then is forgotten."""

@@ -83,6 +83,7 @@ class Server:
             clock=clock,
             randomness=self._randomness,
             failpoints=OFF,
+            look_seconds=0,
         )
         self.recorder.reports, self.recorder.executor = self.dispatcher, self.executor
         self.executor.attach(self.recorder)

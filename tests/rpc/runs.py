@@ -24,7 +24,7 @@ from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1 import batch_task_service_pb2_grpc
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from batchyard.v1.payload_pb2 import Payload
-from batchyard.v1.record_pb2 import RecordInfo, RecordInput
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo, RecordInput
 from batchyard_server.model import limits
 from batchyard_server.model.errors import Reason
 from tests.rpc.world import PROJECT
@@ -71,7 +71,15 @@ class Server:
         self.tasks = batch_task_service_pb2_grpc.BatchTaskServiceStub(self.channel)
         self.operations = operations_pb2_grpc.OperationsStub(self.channel)
 
-    def submit(self, handler: str, *records: Any, parameters: Any = None, timeout: float = 0.0, **fields: Any) -> str:
+    def submit(
+        self,
+        handler: str,
+        *records: Any,
+        parameters: Any = None,
+        timeout: float = 0.0,
+        task: BatchTaskInfo | None = None,
+        **fields: Any,
+    ) -> str:
         """Create a task and return its name.
 
         Args:
@@ -79,9 +87,11 @@ class Server:
             records: each a RecordInput, a Payload, or what is sent as JSON text.
             parameters: a Payload, or what is sent as JSON text.
             timeout: record_timeout in seconds, 0 = none.
+            task: what else it is to be like.
             fields: of the request.
         """
-        task = BatchTaskInfo(handler=handler)
+        task = BatchTaskInfo.FromString(task.SerializeToString()) if task is not None else BatchTaskInfo()
+        task.handler = handler
         if parameters is not None:
             task.parameters.CopyFrom(as_payload(parameters))
         if timeout:
@@ -106,6 +116,18 @@ class Server:
     def record(self, name: str, index: int, view: RecordInfo.View = RecordInfo.VIEW_UNSPECIFIED) -> RecordInfo:
         request = service.GetRecordRequest(name=f"{name}/records/{index}", view=view)
         return self.tasks.GetRecord(request, timeout=SECONDS)
+
+    def attempts(self, name: str, index: int = 0, size: int = 0) -> list[RecordAttempt]:
+        """What is kept of the executions of a record, page by page."""
+        found: list[RecordAttempt] = []
+        request = service.ListRecordAttemptsRequest(parent=f"{name}/records/{index}", page_size=size)
+        while True:
+            page = self.tasks.ListRecordAttempts(request, timeout=SECONDS)
+            assert not size or len(page.attempts) <= size
+            found += page.attempts
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
 
     def cancel(self, name: str, reason: str = "") -> BatchTaskInfo:
         return self.tasks.CancelBatchTask(

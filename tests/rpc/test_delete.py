@@ -50,12 +50,21 @@ def about(task: str, operation: str) -> list[tuple[str, Message]]:
         ("DeleteBatchTask", service.DeleteBatchTaskRequest(name=task, force=True)),
         ("ListRecords", service.ListRecordsRequest(parent=task)),
         ("StreamRecords", service.StreamRecordsRequest(parent=task)),
+        ("ListSubtasks", service.ListSubtasksRequest(parent=task)),
         ("GetRecord", service.GetRecordRequest(name=f"{task}/records/0")),
+        ("ListRecordAttempts", service.ListRecordAttemptsRequest(parent=f"{task}/records/0")),
         ("GetOperation", lro.GetOperationRequest(name=operation)),
         ("WaitOperation", lro.WaitOperationRequest(name=operation)),
         ("CancelOperation", lro.CancelOperationRequest(name=operation)),
         ("DeleteOperation", lro.DeleteOperationRequest(name=operation)),
     ]
+
+
+def test_every_method_about_a_task_is_here() -> None:
+    of_projects = {"CreateBatchTask", "ListBatchTasks", "StreamBatchTasks", "GetHandler", "ListHandlers"}
+    methods = {method.name for method in service.DESCRIPTOR.services_by_name["BatchTaskService"].methods}
+    methods |= {method.name for method in lro.DESCRIPTOR.services_by_name["Operations"].methods} - {"ListOperations"}
+    assert {method for method, _ in about("t", "o")} == methods - of_projects
 
 
 async def is_nowhere(server: Served, task: BatchTaskInfo) -> None:

@@ -66,15 +66,18 @@ def check_log(server: Server) -> None:
     assert not [line for line in log.splitlines() if " ERROR " in line or "Traceback" in line]
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_handlers_that_ignore_sigterm_are_killed(tmp_path: pathlib.Path, stage: Stage, cancelled: bool) -> None:
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELLING", "PAUSING"])
+def test_handlers_that_ignore_sigterm_are_killed(tmp_path: pathlib.Path, stage: Stage, state: str) -> None:
     with running(tmp_path, TOML) as server:
         stubborn = stage.record | {"stubborn": True}
         name = server.submit("act", WELL, stubborn, stubborn, *[WELL] * 50)
         actors = [stage.enter() for _ in range(2)]
         waiting = server.submit("act", WELL)
-        if cancelled:
-            assert server.cancel(name).state == State.CANCELLING
+        if state == "CANCELLING":
+            server.cancel(name)
+        if state == "PAUSING":
+            server.tasks.PauseBatchTask(service.PauseBatchTaskRequest(name=name), timeout=SECONDS)
+        assert State.State.Name(server.info(name).state) == state
         delete(server, name)
         assert is_gone(server, name)
         assert all(actor.is_gone() for actor in actors)

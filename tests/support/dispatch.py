@@ -58,6 +58,7 @@ class FakeWorker:
         self.running: int | None = None
         self._left: deque[int] = deque()
         self._stopped = False  # the present subtask ends after the record at hand
+        self._stop_word = 0  # so does this one
         self.inbox = Inbox(cast(Any, EmptyCell()), self.send)
         self._callbacks = callbacks
         self._clock = clock
@@ -83,6 +84,10 @@ class FakeWorker:
     def progress(self) -> Progress:
         """See Worker.progress."""
         return self._cell
+
+    def stop(self, number: int) -> None:
+        """See Worker.stop."""
+        self._stop_word = number
 
     def kill(self) -> None:
         """See Worker.kill."""
@@ -148,7 +153,8 @@ class FakeWorker:
         if self.running is not None:
             self._end(failed)
             budget_ns = self.current.budget_millis * 1_000_000 if self.current is not None else 0
-            if not self._left or over or self._clock.monotonic_ns() - self._began_ns > budget_ns:
+            stopped = self.current is not None and self.current.lease == self._stop_word
+            if not self._left or over or stopped or self._clock.monotonic_ns() - self._began_ns > budget_ns:
                 self._finish()
             elif flush:
                 self.flush()

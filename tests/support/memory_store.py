@@ -56,7 +56,8 @@ class MemoryStore:
         automatic: commit each write in the next turn of the loop; else when `commit` is called.
         slow_reads: `inputs` and `unfinished` wait for `read`.
         fail: asked before each write and each of these reads (its name); what it returns is raised instead.
-        on_final: called with a task when it becomes final, inside the commit.
+        on_final: called with a task, before and after, when it becomes final, inside the commit.
+        on_generation: called with a task when it begins another generation, inside the commit.
         created: how many tasks were.
     """
 
@@ -67,7 +68,8 @@ class MemoryStore:
         self.automatic = True
         self.slow_reads = False
         self.fail: Callable[[str], Exception | None] = lambda _: None
-        self.on_final: Callable[[Task], None] = lambda _: None
+        self.on_final: Callable[[Task, Task], None] = lambda _before, _task: None
+        self.on_generation: Callable[[Task], None] = lambda _: None
         self.log: list[str] = []
         self._subscribers: list[Subscriber] = []
         self._events: list[TaskEvent] = []
@@ -260,6 +262,8 @@ class MemoryStore:
             kept = {} if task.base_generation == task.generation else held.outcomes
             held.outcomes = {index: each for index, each in kept.items() if each.state == RecordInfo.SUCCEEDED}
             held.attempts.clear()
+            held.history.clear()
+            self.on_generation(task)
         return task if task == held.task else self._put(task)
 
     def _grant(self, lease: Lease) -> Task:
@@ -367,7 +371,7 @@ class MemoryStore:
         same = (before.state, before.generation, before.revision) == (task.state, task.generation, task.revision)
         self._events.append(TaskEvent(task, Change.COUNTS if same else Change.STATE))
         if task.state.is_final and not before.state.is_final:
-            self.on_final(task)
+            self.on_final(before, task)
         return task
 
     def _deliver(self, key: int, change: Change) -> None:

@@ -91,6 +91,19 @@ def cancel(task: Task) -> Task:
     return replace(task, stop_reason=StopReason.CANCEL).enter(state, 3_000_000)
 
 
+def pause(task: Task) -> Task:
+    """`decide` of a pause."""
+    state = after(task.state, Event.PAUSE)
+    if state is TaskState.PAUSING and not task.live_subtasks:
+        state = after(state, Event.NOTHING_RUNS)
+    return task.enter(state, 4_000_000)
+
+
+def resume(task: Task) -> Task:
+    """`decide` of a resume."""
+    return task.enter(after(task.state, Event.RESUME), 5_000_000)
+
+
 def reactivate(task: Task) -> Task:
     """`decide` of a reactivation."""
     return next_generation(task, f"{task.uid}-{task.generation + 1}", 4_000_000, everything=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from google.rpc.status_pb2 import Status
+
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import parts
-from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.record import PastAttempt
 
 
@@ -32,14 +33,17 @@ def of_stored(record: bytes) -> PastAttempt:
 
 
 def interrupted(
-    generation: int, attempt: int, *, message: str, exit_: str, worker: str, start_us: int = 0, end_us: int = 0
+    generation: int, attempt: int, *, error: bytes, worker: str, start_us: int = 0, end_us: int = 0
 ) -> bytes:
-    """Serialized RecordAttempt of an execution whose worker went away: ABORTED / WORKER_LOST. Times: 0 = not known."""
+    """Serialized RecordAttempt of an execution whose worker went away.
+
+    `error`: serialized google.rpc.Status, why it did. Times: 0 = not known.
+    """
     return RecordAttempt(
         attempt=attempt,
         generation=generation,
         state=RecordInfo.CANCELLED,
-        error=parts.status(Code.ABORTED, Reason.WORKER_LOST, message, {"exit": exit_}),
+        error=Status.FromString(error),
         worker=worker,
         start_time=parts.timestamp(start_us) if start_us else None,
         end_time=parts.timestamp(end_us) if end_us else None,

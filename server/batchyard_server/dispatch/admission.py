@@ -27,6 +27,7 @@ from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Change, LiveTask, Store, TaskEvent
 
 log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.001  # within which a worker looks whether it is to begin its next record; it takes microseconds
 GRANT_SECONDS = 2.0  # longest wait of a pause for leases that are being granted; a store that works takes some ms
 
 
@@ -46,6 +47,7 @@ class Admission:
         ready: Ready,
         *,
         pause: Pause,
+        look_seconds: float,
         retry_seconds: float,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         pump: Callable[[], None],
@@ -56,6 +58,7 @@ class Admission:
         self._retrier = retrier
         self._ready = ready
         self._pause = pause
+        self._look_seconds = look_seconds
         self._retry_seconds = retry_seconds
         self._spawn = spawn
         self._pump = pump
@@ -148,15 +151,26 @@ class Admission:
             if queue is not None:
                 queue.barred = True
                 self._withdraw(queue, kill=False)
-                granting = [subtask.granted for subtask in queue.subtasks if not subtask.granted.done()]
-                if granting:
-                    await asyncio.wait(granting, timeout=GRANT_SECONDS)
+                await self._until_nothing_begins(queue)
             yield
         finally:
             self._holds[task_key] -= 1
             if not self._holds[task_key]:
                 del self._holds[task_key]
                 self._go_on(task_key)
+
+    async def _until_nothing_begins(self, queue: TaskQueue) -> None:
+        """Wait until what its workers run is all that they will, and is leased.
+
+        Asked again after a moment, since a worker may just have been about to begin its next subtask.
+        """
+        granting = [subtask.granted for subtask in queue.subtasks if not subtask.granted.done()]
+        if granting:
+            await asyncio.wait(granting, timeout=GRANT_SECONDS)
+        if queue.subtasks:
+            await self._pause(self._look_seconds)
+            self._withdraw(queue, kill=False)
+            await self._pause(self._look_seconds)
 
     def _go_on(self, task_key: int) -> None:
         queue = self.queues.get(task_key)

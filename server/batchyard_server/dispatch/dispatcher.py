@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from batchyard_server.dispatch import ends
-from batchyard_server.dispatch.admission import Admission
+from batchyard_server.dispatch.admission import LOOK_SECONDS, Admission
 from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
@@ -57,6 +57,7 @@ class Dispatcher:
         clock: Clock,
         randomness: Randomness,
         failpoints: Failpoints,
+        look_seconds: float = LOOK_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._store = store
@@ -87,6 +88,7 @@ class Dispatcher:
             self._retrier,
             self._ready,
             pause=self._pause,
+            look_seconds=look_seconds,
             retry_seconds=retry_seconds,
             spawn=self._spawn,
             pump=self.pump,

@@ -153,8 +153,8 @@ class Settler:
             retry = loss.cause is Cause.TIMEOUT
             if flush is not None and await self.store_outcomes(subtask, flush, lease_end, retry=retry):
                 del begun[loss.index]
-        interrupted = [(index, _interrupted(subtask, loss, index, known.begun)) for index, known in begun.items()]
-        return Begun(begun, interrupted)
+        error = lease_end.error
+        return Begun(begun, [(at, _interrupted(subtask, loss, at, known.begun, error)) for at, known in begun.items()])
 
     def _verdict(self, subtask: Subtask, loss: Loss, attempts: Attempts) -> Flush | None:
         """The outcome of the record that was running, or None if it is to run again."""
@@ -214,16 +214,13 @@ class Settler:
         self._failing = error is not None
 
 
-def _interrupted(subtask: Subtask, loss: Loss, index: int, attempt: int) -> bytes:
+def _interrupted(subtask: Subtask, loss: Loss, index: int, attempt: int, error: bytes) -> bytes:
     """The RecordAttempt of an execution that the loss of its worker cut short, or whose outcome is lost with it."""
     ran = index == loss.index
-    how = "died" if loss.cause is Cause.CRASH else "was killed"
-    when = "under this record" if ran else "before the outcome of this record was stored"
     return codec.interrupted(
         subtask.lease.generation,
         attempt,
-        message=f"the worker {how} {when}, by {loss.exit}",
-        exit_=loss.exit,
+        error=error,
         worker=subtask.lease.worker,
         start_us=loss.started_us if ran else 0,
         end_us=loss.ended_us if ran else 0,

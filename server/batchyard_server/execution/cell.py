@@ -12,7 +12,7 @@ from batchyard_worker import shared
 
 _PROGRESS = struct.Struct("=qqqq")  # LEASE, INDEX, START, FINISHED
 _WRITTEN = struct.Struct("=qqq")  # BLOCK, WRITTEN, SENT
-_TAKEN = struct.Struct("=q")
+_WORD = struct.Struct("=q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,11 @@ class Cell:
 
     def taken(self, flush: int) -> None:
         """Tell the worker that what this flush and those before it speak of was copied."""
-        _TAKEN.pack_into(self._map, 8 * shared.TAKEN, flush)
+        _WORD.pack_into(self._map, 8 * shared.TAKEN, flush)
+
+    def stop(self, number: int) -> None:
+        """Let this subtask, if it is the one that runs, end after the record at hand."""
+        _WORD.pack_into(self._map, 8 * shared.STOP, number)
 
     def close(self) -> None:
         """Give the memory back."""

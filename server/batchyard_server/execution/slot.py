@@ -225,11 +225,15 @@ class LocalSlot:
         if self.phase is Phase.STARTING:
             self._return(number)
         elif kill and self._worker.progress().number == number:
+            self._worker.stop(number)  # for a handler that takes its time to die
             self.kill(Cause.KILLED)
         else:
             self._ask_back(number, self._clock.monotonic_ns() + PATIENCE_NS if kill else 0)
 
     def _ask_back(self, number: int, kill_ns: int) -> None:
+        """Take a subtask back; of the one that runs no further record begins from a moment later on."""
+        if self._worker is not None and self._worker.progress().number == number:
+            self._worker.stop(number)
         if number not in self._asked_back:
             self._send(messages.drop(number))
         self._asked_back[number] = self._asked_back.get(number, 0) or kill_ns

@@ -160,6 +160,11 @@ class Worker:
         """What the worker runs now."""
         return self._cell.read()
 
+    def stop(self, number: int) -> None:
+        """Let this subtask, if it is the one that runs, end after the record at hand."""
+        if not self._done:
+            self._cell.stop(number)
+
     def kill(self) -> None:
         """The kill ladder: SIGTERM to everything, after the grace SIGKILL, then give up after the reap bound."""
         if not self._done and not self._killing:

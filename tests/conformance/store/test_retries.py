@@ -39,22 +39,6 @@ def pause(task: Task) -> Task:
     return task.enter(after(task.state, Event.PAUSE), 3_000_000)
 
 
-def reactivate(task: Task) -> Task:
-    """`decide` of a reactivation of everything that did not succeed."""
-    begun = replace(
-        task,
-        generation=task.generation + 1,
-        operation=f"{task.uid}-{task.generation + 1}",
-        start_us=0,
-        end_us=0,
-        failed=0,
-        cancelled=0,
-        error=b"",
-        subtasks=0,
-    )
-    return begun.enter(after(task.state, Event.REACTIVATE), 4_000_000)
-
-
 async def past(store: Store, task: Task, index: int = 0) -> list[tuple[int, int, RecordInfo.State]]:
     """(generation, attempt, state) of every execution that is kept of a record."""
     found = await store.record_attempts(task.key, index)
@@ -273,7 +257,7 @@ async def test_attempts_of_all_generations_in_their_order(driver: Driver) -> Non
         ended = flush(task.name, ok=others, failed=[7], generation=generation)
         task = await store.record_outcomes(lease, ended)
         assert task.state is TaskState.SUCCEEDED
-        task = await store.update_task(task.name, reactivate, None)
+        task = await store.update_task(task.name, make.reactivate, None)
     assert await past(store, task) == [
         (generation, attempt, state)
         for generation in (1, 2, 3)
@@ -309,7 +293,7 @@ async def test_outcomes_count_among_the_last_hundred(store: Store) -> None:
         ok = [1] if generation == 1 else []
         ended = flush(task.name, ok=ok, failed=[0], generation=generation, attempt=21)
         task = await store.record_outcomes(lease, ended)
-        task = await store.update_task(task.name, reactivate, None)
+        task = await store.update_task(task.name, make.reactivate, None)
     assert await past(store, task) == [(generation, n, FAILED) for generation in (1, 2, 3) for n in range(1, 22)]
     for attempt in range(1, 81):
         lease = await make.lease(store, task, (0, 1))

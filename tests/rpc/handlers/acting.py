@@ -212,6 +212,11 @@ def stage(context: Context, name: str, stubborn: bool = False, stuck: bool = Fal
     return act(json.loads(line), context)
 
 
+def until(context: Context, attempt: int, before: dict[str, Any]) -> Any:
+    """From this attempt on it returns which one it is; before that it does something else."""
+    return f"attempt {context.attempt}" if context.attempt >= attempt else act(before, context)
+
+
 def echo(context: Context, value: Any = None) -> Any:
     """Returns what it was sent."""
     return value
@@ -240,6 +245,6 @@ def close_streams(context: Context) -> str:
 ACTS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        give, sized, fail, fail_surrogate, fail_because, refuse, die, hang, stage, echo, shout, close_streams,
+        give, sized, fail, fail_surrogate, fail_because, refuse, die, hang, stage, until, echo, shout, close_streams,
     )
 }  # fmt: skip

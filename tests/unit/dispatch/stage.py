@@ -66,6 +66,7 @@ class Stage:
             clock=self.clock,
             randomness=SeededRandomness(),
             failpoints=OFF,
+            look_seconds=0,
             retry_seconds=0,
         )
         self.executor.attach(self.dispatcher)

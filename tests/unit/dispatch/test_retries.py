@@ -359,7 +359,7 @@ async def test_a_record_that_passes_its_time_is_tried_again() -> None:
     assert reason(held.outcomes[3]) == Reason.RECORD_TIMEOUT
     assert held.outcomes[3].attempt == 2
     assert history(held, 3) == [(1, RecordInfo.FAILED, Reason.RECORD_TIMEOUT)]
-    assert history(held, 0) == [(1, RecordInfo.CANCELLED, Reason.WORKER_LOST)]
+    assert history(held, 0) == [(1, RecordInfo.CANCELLED, Reason.RECORD_TIMEOUT)], "why its worker was killed"
     assert held.history[3][0].worker == "worker-0"
     await stage.work()
     stage.check_books()
@@ -416,7 +416,7 @@ async def test_a_kill_of_the_worker_by_the_server_counts_as_neither() -> None:
     await stage.stop()
     known = held.attempts[0]
     assert (known.begun, known.lost, known.failures) == (2, 0, 1)
-    assert history(held)[1:] == [(2, RecordInfo.CANCELLED, Reason.WORKER_LOST)]
+    assert history(held)[1:] == [(2, RecordInfo.CANCELLED, Reason.WORKER_KILLED)]
     stage.assemble()
     await stage.load()
     assert await begin(stage, stage.workers[0])
@@ -479,4 +479,91 @@ async def test_too_many_failures_kill_what_runs() -> None:
     await stage.turn()
     await stage.work()
     assert (held.task.state, held.task.failed) == (TaskState.FAILED, 1)
+    stage.check_books()
+
+
+# -- pauses and generations -------------------------------------------------------------------------------------------
+
+
+async def test_a_record_that_fails_while_its_task_pauses_waits_for_the_resume() -> None:
+    stage = Stage()
+    held, worker = await running(stage, 3, max_retry_count=1, **AT_ONCE)
+    await stage.pause(held)
+    await stage.turn()
+    worker.read()
+    await let_fail(stage, worker)
+    worker.step()
+    worker.deliver()
+    await stage.turn()
+    await stage.work()
+    assert (held.task.state, held.leases, held.outcomes) == (TaskState.PAUSED, {}, {})
+    assert held.task.key not in stage.dispatcher._queues
+    await stage.resume(held)
+    await stage.work()
+    assert attempts(held) == {0: 2, 1: 1, 2: 1}
+    stage.check_books()
+
+
+async def test_a_pause_does_not_make_a_wait_longer_or_shorter() -> None:
+    stage = Stage()
+    held, worker = await running(stage, 1, max_retry_count=1)
+    now_us = stage.clock.now_us()
+    await let_fail(stage, worker)
+    wait = (held.attempts[0].retry_us - now_us) / 1e6
+    await stage.pause(held)
+    assert held.task.state is TaskState.PAUSED
+    assert stage.dispatcher._retrier._heap[0][2].queue is None
+    stage.tick(wait / 2)
+    await stage.resume(held)
+    await stage.turn()
+    stage.tick(wait / 2 - 1e-5)
+    assert not await begin(stage, worker)
+    stage.tick(2e-5)
+    assert await begin(stage, worker)
+    await stage.work()
+    assert attempts(held) == {0: 2}
+    stage.check_books()
+
+
+async def test_a_retry_that_comes_due_in_a_pause_begins_with_the_resume() -> None:
+    stage = Stage(slots=2)
+    warm = stage.create(2)
+    await stage.load()
+    await stage.work()
+    assert warm.task.state is TaskState.SUCCEEDED
+    held = stage.create(2, max_retry_count=1)
+    await stage.turn()
+    first, second = stage.workers
+    await begin(stage, first)
+    await begin(stage, second)
+    await let_fail(stage, first)
+    await stage.pause(held)
+    assert held.task.state is TaskState.PAUSING
+    stage.tick(10)
+    assert not await begin(stage, first)
+    assert stage.dispatcher.waiting(held.task.key) is WaitingReason.NONE
+    await stage.resume(held)
+    assert held.task.state is TaskState.RUNNING
+    assert await begin(stage, first)
+    await stage.work()
+    assert held.task.state is TaskState.SUCCEEDED
+    assert sorted(attempts(held).values()) == [1, 2]
+    stage.check_books()
+
+
+async def test_another_generation_counts_anew() -> None:
+    stage = Stage()
+    held, worker = await running(stage, 1, max_retry_count=1, **AT_ONCE)
+    for generation in (1, 2):
+        for _ in range(2):
+            await let_fail(stage, worker)
+            await begin(stage, worker)
+        assert (held.task.state, held.task.generation) == (TaskState.FAILED, generation)
+        assert attempts(held) == {0: 2}
+        await stage.reactivate(held)
+        await stage.turn()
+        assert await begin(stage, worker)
+    await stage.work()
+    assert (held.task.state, held.task.generation) == (TaskState.SUCCEEDED, 3)
+    assert attempts(held) == {0: 1}
     stage.check_books()

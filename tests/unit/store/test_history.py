@@ -62,18 +62,18 @@ async def test_a_lost_worker_leaves_no_more_rows_either(store: SqliteStore) -> N
 
 
 async def test_rows_of_earlier_generations_go_first(store: SqliteStore) -> None:
-    task = await store.create_task(make.new_task("a", 5), None)
-    await fail(store, task, range(1, 61), [0])
-    lease = await make.lease(store, task, (0, 1))
-    history = [interrupted(0, attempt, generation=2) for attempt in range(1, 61)]
-    connection = store.writer.connection
-    connection.execute("UPDATE record_attempt SET generation = 0")  # as if that had been a generation before
-    for attempt, each in enumerate(history, start=61):
-        await store.release(lease, {0: Attempts(begun=attempt)}, (), [each])
-        lease = await make.lease(store, task, (0, 1))
-    kept = rows(store)[task.key, 0]
-    assert len(kept) == limits.RECORD_ATTEMPTS
-    assert kept[-60:] == [(1, attempt) for attempt in range(61, 121)]
+    task = await store.create_task(make.new_task("a", 2), None)
+    for generation in (1, 2, 3):
+        await fail(store, task, range(1, 61), [0])
+        left = [(0, 1), (1, 2)][: 2 if generation == 1 else 1]
+        lease = await make.lease(store, task, *left)
+        ok = [1] if generation == 1 else []
+        await store.record_outcomes(lease, flush(task.name, ok=ok, failed=[0], generation=generation, attempt=61))
+        assert len(rows(store)[task.key, 0]) == min(60 * generation, limits.RECORD_ATTEMPTS)
+        task = await store.update_task(task.name, make.reactivate, None)
+    assert rows(store)[task.key, 0] == [(2, n) for n in range(21, 61)] + [(3, n) for n in range(1, 61)]
+    await fail(store, task, range(1, 131), [0])
+    assert rows(store)[task.key, 0] == [(4, n) for n in range(31, 131)]
 
 
 async def test_all_rows_of_a_deleted_task_are_swept(store: SqliteStore) -> None:

@@ -66,7 +66,8 @@ STATEMENTS = {
     "segments to join": merge.NEXT,
     "parts to join": merge.PARTS,
     "attempts of a record": history.OF_RECORD,
-    "attempts that are too many": history.TRIM.statement(1),
+    "attempts that are too old": history.TRIM.statement(1),
+    "attempts that are too many": history.TRIM_BY_NUMBER.statement(1),
     "what to sweep": sweep.NEXT,
     "operations to sweep": operations.REMOVE,
     "calls about a task that is gone": requests.LET_EXPIRE,
@@ -87,7 +88,7 @@ async def test_a_statement_is_answered_by_an_index(name: str, tmp_path: pathlib.
     store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
     sql = STATEMENTS[name]
     rows = store.writer.connection.execute(
-        "EXPLAIN QUERY PLAN " + sql, (None,) * (2 if "?2" in sql else sql.count("?"))
+        "EXPLAIN QUERY PLAN " + sql, (None,) * next((n for n in (4, 2) if f"?{n}" in sql), sql.count("?"))
     ).fetchall()
     await store.close()
     plan = [row[3] for row in rows]

@@ -15,9 +15,11 @@ from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _INSERT = Rows(10, "INSERT OR REPLACE INTO record_attempt VALUES", "(?, ?, ?, ?, ?)")
-TRIM = Rows(
+_OLDEST = "DELETE FROM record_attempt WHERE task_key = ?1 AND idx = ?2 AND (generation, attempt) <="
+TRIM = Rows(11, _OLDEST, "(?3, ?4)", most=1)
+TRIM_BY_NUMBER = Rows(
     11,
-    "DELETE FROM record_attempt WHERE task_key = ?1 AND idx = ?2 AND (generation, attempt) <=",
+    _OLDEST,
     "(SELECT generation, attempt FROM record_attempt WHERE task_key = ?1 AND idx = ?2 "
     f"ORDER BY generation DESC, attempt DESC LIMIT 1 OFFSET {limits.RECORD_ATTEMPTS})",
     most=1,
@@ -39,8 +41,10 @@ def add(
     for index, info in history:
         begun = attempts[index].begun
         tx.add(_INSERT, (task_key, index, generation, begun, info))
-        if generation > 1 or begun > limits.RECORD_ATTEMPTS:
-            tx.add(TRIM, (task_key, index))
+        if begun > limits.RECORD_ATTEMPTS:  # in this generation alone: no need to count
+            tx.add(TRIM, (task_key, index, generation, begun - limits.RECORD_ATTEMPTS))
+        elif generation > 1:
+            tx.add(TRIM_BY_NUMBER, (task_key, index))
 
 
 def of_record(reader: Reader, task_key: int, index: int) -> list[PastAttempt]:
