@@ -70,6 +70,10 @@ check: lint types gen-check lint-proto test ## Everything that must hold before 
 test: dev ## Run the tests
 	@$(PY) -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
+.PHONY: test-long
+test-long: dev ## Play 10,000 sequences of 50 steps against the model of the state machine
+	@$(PY) -m tests.property
+
 .PHONY: lint
 lint: dev ## Style, format and the rules of who may import whom
 	@$(VENV)/bin/ruff check .

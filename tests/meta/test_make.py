@@ -16,6 +16,7 @@ PROMISED = [
     "run",
     "serve",
     "test",
+    "test-long",
     "check",
     "gen",
     "gen-check",

@@ -17,7 +17,7 @@ IDS = ("", "a", "b", "A", "c", "d")
 UNAVAILABLE, INVALID_ARGUMENT = Result(14), Result(3)
 RESULTS = (SUCCESS, SUCCESS, UNAVAILABLE, INVALID_ARGUMENT, Result(14, retryable=False), Result(3, retryable=True))
 HOURS, DAYS = 3600.0, 86_400.0
-JUMPS = (0.01, 0.2, 1.0, 1.0, 5.0, 5.0, 60.0, 60.0, HOURS, HOURS, 2 * HOURS, DAYS, DAYS, 8 * DAYS, 40 * DAYS)
+JUMPS = (0.01, 0.2, 1.0, 1.0, 1.0, 5.0, 5.0, 60.0, 60.0, HOURS, 2 * HOURS, DAYS, 8 * DAYS, 40 * DAYS)
 PLAIN: dict[str, Any] = {"handler": "echo"}
 CONFIGS: tuple[dict[str, Any], ...] = (
     PLAIN,

@@ -20,8 +20,8 @@ from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard.v1.subtask_pb2 import Subtask
 from tests.property.life import Task
 from tests.property.masks import PARTS
-from tests.property.model import Refusal
 from tests.property.parts import Attempt, Generation, Lease, Record, Violation
+from tests.property.refusals import Refusal
 
 _STANDARD: dict[str, type[Message]] = {
     "INVALID_ARGUMENT": BadRequest,

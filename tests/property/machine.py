@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 from tests.property import asked
 from tests.property.callers import SMALL, YES, Callers
@@ -13,6 +13,7 @@ from tests.property.events import SUCCESS, Result
 from tests.property.real import RealWorld
 
 RESULT = st.sampled_from(asked.RESULTS)
+UPSETS = ("crash", "crash", "reap", "reap", "reap", "break", "mend")
 RARELY = st.sampled_from((False, False, False, True))
 
 
@@ -21,7 +22,7 @@ class Machine(Callers):
 
     @rule(who=SMALL, result=RESULT, keep=YES, over=RARELY)
     def work(self, who: int, result: Result, keep: bool, over: bool) -> None:
-        self.counts["work"] += 1
+        self.played.rules["work"] += 1
         self._work(who, result, keep=keep, over=over)
 
     def _work(self, who: int, result: Result, *, keep: bool = False, over: bool = False) -> None:
@@ -34,20 +35,20 @@ class Machine(Callers):
     @rule(who=SMALL, results=st.lists(RESULT, min_size=1, max_size=4))
     def work_on(self, who: int, results: list[Result]) -> None:
         """One worker ends some records."""
-        self.counts["work_on"] += 1
+        self.played.rules["work_on"] += 1
         for result in results:
             self._work(who, result)
 
     @rule(steps=st.integers(1, 4))
     def drive(self, steps: int) -> None:
         """All goes well for a while."""
-        self.counts["drive"] += 1
+        self.played.rules["drive"] += 1
         self._drive(steps, SUCCESS)
 
     @rule(steps=st.integers(1, 4), result=RESULT)
     def drive_badly(self, steps: int, result: Result) -> None:
         """Every record ends so for a while."""
-        self.counts["drive_badly"] += 1
+        self.played.rules["drive_badly"] += 1
         self._drive(steps, result)
 
     def _drive(self, steps: int, result: Result) -> None:
@@ -55,37 +56,30 @@ class Machine(Callers):
             for who in range(len(self.world.workers)):
                 self._work(who, result)
 
-    @rule(who=SMALL, reap=YES)
-    def crash(self, who: int, reap: bool) -> None:
-        self.counts["crash"] += 1
-        if worker := self.worker(who):
-            self.world.crash(worker)
-            if reap:
-                self.world.reap(worker, None, unreaped=False)
-        self.session.sync()
-
-    @precondition(lambda self: any(worker.killed or worker.dead for worker in self.world.workers))
-    @rule(who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=RARELY)
-    def reap(self, who: int, result: Result | None, unreaped: bool) -> None:
-        self.counts["reap"] += 1
+    @rule(what=st.sampled_from(UPSETS), who=SMALL, result=st.sampled_from((None, *asked.RESULTS)), unreaped=RARELY)
+    def upset(self, what: str, who: int, result: Result | None, unreaped: bool) -> None:
+        """A worker dies, or is gone at last (with a result its record had ended before); none can be started."""
+        self.played.rules[what] += 1
         ending = [worker for worker in self.world.workers if worker.killed or worker.dead]
-        self.world.reap(ending[who % len(ending)], result, unreaped=unreaped and len(self.world.workers) > 1)
+        worker = self.worker(who)
+        if what == "crash" and worker is not None:
+            self.world.crash(worker)
+        elif what == "reap" and ending:
+            left_behind = unreaped and len(self.world.workers) > 1
+            self.world.reap(ending[who % len(ending)], result, unreaped=left_behind)
+        elif what in ("break", "mend"):
+            self.world.break_launcher(OSError("the model says so") if what == "break" else None)
         self.session.sync()
-
-    @rule(broken=RARELY)
-    def launcher(self, broken: bool) -> None:
-        self.counts["launcher"] += 1
-        self.world.break_launcher(OSError("the model says so") if broken else None)
 
     @rule(seconds=st.sampled_from(asked.JUMPS))
-    def advance(self, seconds: float) -> None:
-        self.counts["advance"] += 1
+    def pass_time(self, seconds: float) -> None:
+        self.played.rules["pass_time"] += 1
         self.session.tick(seconds)
 
     @rule(how=st.sampled_from(("patient", "at once", "killed")))
     def restart(self, how: str) -> None:
         """The server ends, and another one begins."""
-        self.counts["restart"] += 1
+        self.played.rules["restart"] += 1
         if how == "killed":
             self.world.kill()
             self.session.waiters.killed()
@@ -99,7 +93,10 @@ class RealMachine(Machine):
     """One sequence over a gRPC channel, with worker processes: without what would take real time."""
 
     world_kind = RealWorld
-    advance = launcher = reap = wait_long = None  # type: ignore[assignment]
+    pass_time = None  # type: ignore[assignment]
+
+    def wait_long(self, who: int) -> None:
+        """Nobody does: when an answer arrives is not known."""
 
     def suits(self, config: dict[str, Any]) -> bool:
         """See Callers.suits: nothing waits before a retry, and nothing is over before it is looked at."""

@@ -15,6 +15,7 @@ from tests.property import events as ev
 from tests.property import masks
 from tests.property.life import CANCELLED, DAY, DEADLINE_EXCEEDED, Task
 from tests.property.parts import Generation, Record, Violation
+from tests.property.refusals import Refusal, check_etag, check_ids, missing
 
 # What each verb makes of each state: "=" leaves it as it is, "-" is ILLEGAL_STATE, "done" is TASK_COMPLETED.
 TABLE = """
@@ -33,14 +34,6 @@ GRACE = 60 * 1_000_000
 """µs. What time alone does is done by then; before that it may be seen done or not."""
 
 
-class Refusal(Exception):
-    """The call fails: canonical code, reason, and metadata that must be there."""
-
-    def __init__(self, code: str, reason: str, **metadata: str) -> None:
-        super().__init__(code, reason, metadata)
-        self.code, self.reason, self.metadata = code, reason, metadata
-
-
 class Call(NamedTuple):
     """Who asks: `request` is a request_id, "" = none; `content` all that was asked for with it."""
 
@@ -48,9 +41,10 @@ class Call(NamedTuple):
     content: tuple[Any, ...]
 
 
-def missing(name: str) -> Refusal:
-    """There is no such resource."""
-    return Refusal("NOT_FOUND", "RESOURCE_NOT_FOUND", resource=name)
+def _nothing(name: str) -> Task:
+    """What a call was about that found nothing, which was well."""
+    _, project, _, task_id = name.split("/")
+    return Task(project, task_id, {}, "DRAFT", 0, deleted=True)
 
 
 @dataclass
@@ -140,7 +134,7 @@ class Model:
         """CreateBatchTask; whether the task is new. `learn` is to follow then."""
         if start and not records:
             raise Refusal("INVALID_ARGUMENT", "NO_RECORDS", field="records")
-        _check_ids([record_id for record_id, _ in records])
+        check_ids([record_id for record_id, _ in records])
         if config["handler"] not in self.handlers:
             raise missing(f"projects/{project}/handlers/{config['handler']}")
         known = self._known_living(project, call)
@@ -175,7 +169,7 @@ class Model:
             return len(task.records)
         if first != len(task.records):
             raise Refusal("OUT_OF_RANGE", "INDEX_MISMATCH", next_index=str(len(task.records)))
-        _check_ids([record.record_id for record in task.records] + [record_id for record_id, _ in records])
+        check_ids([record.record_id for record in task.records] + [record_id for record_id, _ in records])
         task.records += [Record(first + at, *record) for at, record in enumerate(records)]
         task.appended = self.now
         return len(task.records)
@@ -202,7 +196,7 @@ class Model:
         if known is not None:
             return known
         task = self.get(name)
-        _check_etag(task, etag)
+        check_etag(task, etag)
         self._do(task, verb)
         self._remember(project, call, task)
         return task
@@ -240,7 +234,7 @@ class Model:
                 raise Refusal("NOT_FOUND", "RESOURCE_NOT_FOUND")
             return known, False
         task = self.get(name)
-        _check_etag(task, etag)
+        check_etag(task, etag)
         if not task.is_final:
             raise Refusal("FAILED_PRECONDITION", "TASK_NOT_COMPLETED", state=task.state)
         if not task.records:
@@ -258,7 +252,7 @@ class Model:
         if known is not None:
             return known
         task = self.get(name)
-        _check_etag(task, etag)
+        check_etag(task, etag)
         stage = "DRAFT" if task.state == "DRAFT" else "final" if task.is_final else ""
         leaves = masks.leaves_of(stage, given, mask)
         if "handler" in leaves and not given.get("handler"):
@@ -282,9 +276,10 @@ class Model:
         if self._known(project, call) is not None:
             return
         if name not in self.tasks and allow_missing:
+            self._remember(project, call, _nothing(name))
             return
         task = self.get(name)
-        _check_etag(task, etag)
+        check_etag(task, etag)
         if not force:
             self._follow(task, "delete")
         self._remember(project, call, task)
@@ -357,7 +352,10 @@ class Model:
     # -- time -----------------------------------------------------------------------------------------------------
 
     def gone(self, task: Task) -> None:
-        """The server has deleted it: its time must have come."""
+        """The server has deleted it: its time must have come, perhaps right after it was stopped for another one."""
+        if not task.expire:
+            self.stopped(task, "DEADLINE" if 0 < task.deadline <= self.now else "TASK_LIFETIME")
+            task.rest(self.now)
         if not task.expire or self.now < task.expire:
             raise Violation(f"{task.name} was deleted at {self.now}, it expires at {task.expire}")
         self._bury(task)
@@ -390,14 +388,3 @@ class Model:
             or (task.deadline and task.deadline <= late)
             or (task.create + self.lifetime <= late and not task.is_final and task.state != "CANCELLING")
         ]
-
-
-def _check_etag(task: Task, etag: str) -> None:
-    if etag and etag != task.etag:
-        raise Refusal("ABORTED", "ETAG_MISMATCH", etag=task.etag)
-
-
-def _check_ids(ids: Sequence[str]) -> None:
-    given = [each for each in ids if each]
-    if len(set(given)) < len(given):
-        raise Refusal("INVALID_ARGUMENT", "DUPLICATE_RECORD_ID")

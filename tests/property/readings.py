@@ -11,8 +11,9 @@ from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.record_pb2 import RecordInfo
 from tests.property import judge
 from tests.property.life import Task
-from tests.property.model import Model, Refusal
+from tests.property.model import Model
 from tests.property.parts import Generation, Record
+from tests.property.refusals import Refusal
 from tests.property.world import NODE, Refused, World
 
 

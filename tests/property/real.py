@@ -32,6 +32,7 @@ from batchyard_server.rpc.interceptors.errors import DETAILS_KEY
 from batchyard_server.rpc.server import RpcServer
 from tests.property.calls import Refused
 from tests.property.events import SUCCESS, Event, Result
+from tests.property.faults import Faults
 from tests.property.server import HANDLERS, Server, open_store
 from tests.support.clock import SeededRandomness
 from tests.support.eventually import eventually_in_loop
@@ -167,14 +168,13 @@ class RealServer(Server):
 class RealWorld:
     """See World."""
 
-    faults: Sequence[str] = ()
-
     def __init__(self, folder: pathlib.Path, template: pathlib.Path, *, slots: int) -> None:
         self.clock = HeldClock()
         self._root = folder
         self._slots = min(slots, 2)
         self._loop = asyncio.new_event_loop()
         self._lives = 0
+        self._log = Faults()
         shutil.copytree(template, self._next_folder())
         self.start()
 
@@ -233,6 +233,11 @@ class RealWorld:
             self.settle()
 
     # -- workers --------------------------------------------------------------------------------------------------
+
+    @property
+    def faults(self) -> list[str]:
+        """See World.faults."""
+        return self._log.found
 
     def events(self) -> list[Event]:
         """See World.events."""
@@ -319,6 +324,7 @@ class RealWorld:
 
     def close(self) -> None:
         """See World.close."""
+        self._log.stop()
         self._do(self._server.stop(0.0))
         self._loop.close()
         shutil.rmtree(self._root)

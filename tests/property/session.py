@@ -14,8 +14,9 @@ from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from tests.property import asked, judge, readings
 from tests.property.events import Granted
 from tests.property.life import Task
-from tests.property.model import Model, Refusal
+from tests.property.model import Model
 from tests.property.parts import Generation, Violation
+from tests.property.refusals import Refusal
 from tests.property.waiters import Waiters
 from tests.property.world import Refused, World
 

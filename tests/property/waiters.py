@@ -9,8 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from tests.property import judge
 from tests.property.life import Task
-from tests.property.model import Model, missing
+from tests.property.model import Model
 from tests.property.parts import Generation, Violation
+from tests.property.refusals import missing
 from tests.property.world import Pending, Refused, World
 
 SECONDS = 20

@@ -10,7 +10,6 @@ A server that is killed leaves its directory as it is in that moment: the next o
 
 from __future__ import annotations
 
-import logging
 import pathlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,27 +19,13 @@ from google.protobuf.message import Message
 
 from tests.property.calls import Context, Pending, Refused
 from tests.property.events import SUCCESS, Event, Result
+from tests.property.faults import Faults
 from tests.property.server import HANDLERS, LIFETIME, NODE, Threadless, make_template
 from tests.property.workers import ModelWorker
 from tests.support.clock import FakeClock, SeededRandomness
 
 M = TypeVar("M", bound=Message)
 DRAIN_SECONDS = 30.0
-
-
-class _Faults(logging.Handler):
-    """Keeps what the server calls an error and is not the world's fault."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not record.name.startswith("batchyard_server.execution."):
-            self.found.append(self.format(record))
-
-
-_LOG = logging.getLogger("batchyard_server")
 
 
 class World:
@@ -55,9 +40,7 @@ class World:
         self._root = folder
         self._slots = slots
         self._lives = 0
-        self._faults = _Faults()
-        _LOG.addHandler(self._faults)
-        _LOG.propagate = False
+        self._log = Faults()
         shutil.copytree(template, self._next_folder())
         self.start()
 
@@ -111,7 +94,7 @@ class World:
     @property
     def faults(self) -> list[str]:
         """Errors in the server's log."""
-        return self._faults.found
+        return self._log.found
 
     def events(self) -> list[Event]:
         """What happened at the workers since the last call."""
@@ -215,8 +198,7 @@ class World:
 
     def close(self) -> None:
         """Forget everything."""
-        _LOG.removeHandler(self._faults)
-        _LOG.propagate = True
+        self._log.stop()
         self._server.end()
         shutil.rmtree(self._root)
 
