@@ -14,19 +14,20 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard.v1.batch_task_pb2 import BatchTaskInfo, Constraints, RecordCounts, RetryPolicy
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo, RecordCounts
 from batchyard.v1.payload_pb2 import Payload
-from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
+from batchyard.v1.record_pb2 import RecordInfo
 from batchyard_server.model import limits
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.settings import RETRYABLE_CODES
+from tests.rpc.retrying import check_attempt, failing, reasons, retrying
 from tests.rpc.runs import ACT, Actor, Server, Stage, failure, running, staged
 from tests.support.errors import Answer, answer, provokes
 from tests.support.eventually import eventually
 from tests.support.server import SECONDS
 
 pytestmark = pytest.mark.xdist_group("retries")
-AT_ONCE = Duration()
+
 HOUR = Duration(seconds=3600)
 WELL = {"do": "echo", "value": "well"}
 R, State = RecordInfo, BatchTaskInfo
@@ -56,29 +57,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def stage() -> Iterator[Stage]:
     with staged() as stage:
         yield stage
-
-
-def retrying(count: int, *, backoff: Duration = AT_ONCE, codes: tuple[Code, ...] = (), **fields: Any) -> BatchTaskInfo:
-    """A task that retries so often."""
-    policy = RetryPolicy(initial_backoff=backoff, max_backoff=backoff, retryable_codes=codes)
-    return BatchTaskInfo(constraints=Constraints(max_retry_count=count), retry_policy=policy, **fields)
-
-
-def failing(times: int, **fail: Any) -> dict[str, Any]:
-    """A record that fails so often before it succeeds."""
-    return {"do": "until", "attempt": times + 1, "before": {"do": "refuse", "code": "UNAVAILABLE", **fail}}
-
-
-def check_attempt(found: RecordAttempt, number: int, state: RecordInfo.State) -> None:
-    """What holds for each of them."""
-    assert (found.attempt, found.state) == (number, state)
-    assert found.HasField("error") == (state != R.SUCCEEDED)
-    if found.HasField("start_time"):
-        assert found.start_time.ToNanoseconds() <= found.end_time.ToNanoseconds()
-
-
-def reasons(found: list[RecordAttempt]) -> list[Reason]:
-    return [Answer(each.error).reason for each in found if each.HasField("error")]
 
 
 # -- how often --------------------------------------------------------------------------------------------------------
