@@ -139,6 +139,8 @@ class MemoryStore:
         """What a server that starts now would take up: see Store.recover."""
         found: list[LiveTask] = []
         self._subscribers.clear()
+        for future in [*(write.future for write in self.waiting), *self.reading]:
+            future.cancel()
         self.waiting.clear()
         self.reading.clear()
         for held in self.held.values():

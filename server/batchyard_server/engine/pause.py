@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from batchyard_server.codec.requests import ChangeTask
 from batchyard_server.engine import etag, show
 from batchyard_server.engine.deps import Deps
@@ -26,7 +28,8 @@ async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
             state = after(state, Event.NOTHING_RUNS)
         return task.enter(state, now)
 
-    task = await _update_held(deps, asked, decide)
+    # A caller who goes away does not call the commit back, so the hold goes on, too.
+    task = await asyncio.shield(_update_held(deps, asked, decide))
     deps.failpoints.hit("engine.pause.after_store")
     return show.task_info(deps, task)
 

@@ -54,8 +54,7 @@ class Play:
         self.timed_out: set[tuple[str, int]] = set()
         self.calls: set[asyncio.Task[None]] = set()
         self.retried = 0
-        self.forgot = False  # not everything that had begun is known: a server was killed, or the next
-        self.hung_up = False  # a pause may have come that nothing was held for: what ran without a lease ended in vain
+        self.forgot = False  # a server that was killed does not know everything that had begun
 
     @property
     def workers(self) -> list[FakeWorker]:
@@ -96,16 +95,12 @@ class Play:
             if name in self.deleted:
                 continue
             held = self.store.by_name(name)
-            if held.task.key not in self.stopped and not self.hung_up and held.task.generation == 1:
+            if held.task.key not in self.stopped and held.task.generation == 1:
                 assert all(index in held.outcomes or index in held.history for index in rg.indexes(ranges))
 
     def on_final(self, before: Task, task: Task) -> None:
-        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live.
-
-        Nor of a PAUSED one, if a caller went away while it was paused.
-        """
-        unknown = before.state is TaskState.QUEUED or (before.state is TaskState.PAUSED and self.hung_up)
-        if task.state is TaskState.CANCELLED and not unknown:
+        """CANCELLED says that nothing of the task lives; but of a QUEUED task nothing was known to live."""
+        if task.state is TaskState.CANCELLED and before.state is not TaskState.QUEUED:
             for worker in self.workers:
                 assert worker.current is None or worker.current.batch_task != str(task.name)
                 assert all(run.batch_task != str(task.name) for run in worker.runs)
@@ -193,8 +188,6 @@ class Play:
 
     def hang_up(self) -> None:
         """Callers go away; what they asked for may come all the same."""
-        self.hung_up = self.hung_up or bool(self.calls)
-        self.forgot = self.forgot or self.hung_up
         for call in list(self.calls):
             call.cancel()
 

@@ -240,21 +240,38 @@ async def test_a_pause_that_fails_holds_nothing_back() -> None:
     await finish(stage, held)
 
 
-async def test_a_caller_that_goes_away_holds_nothing_back() -> None:
+async def test_a_caller_that_goes_away_is_no_difference() -> None:
+    """The pause comes all the same, so the task is held until then all the same."""
     stage = Stage()
-    held = stage.create(20)
-    await stage.load()
-    stage.store.automatic = False
-    stage.workers[0].step()
-    stage.workers[0].step()
-    stage.workers[0].deliver()
-    await stage.turn()
+    held, worker = await begun_without_lease(stage, lambda _: None)
     pausing = asyncio.ensure_future(stage.pause(held))
     await stage.turn()
     pausing.cancel()
     await stage.turn()
+    assert pausing.cancelled()
+    assert stage.dispatcher._queues[held.task.key].barred
+    while stage.store.commit():
+        await stage.turn()
+    assert held.task.state is TaskState.PAUSING
+    worker.step()
+    worker.deliver()
+    assert not worker.killed
     stage.store.automatic = True
-    stage.store.commit()
+    await finish(stage, held)
+
+
+async def test_a_caller_that_goes_away_from_a_pause_that_fails() -> None:
+    stage = Stage()
+    held = stage.create(20)
+    await stage.load()
+    stage.store.slow_reads = True
+    stage.store.fail = lambda name: FAILED if name == "update" else None
+    pausing = asyncio.ensure_future(stage.pause(held))
+    await asyncio.sleep(0)
+    pausing.cancel()
+    await stage.turn()
+    stage.store.slow_reads = False
+    stage.store.read()
     await finish(stage, held)
 
 
