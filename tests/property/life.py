@@ -155,6 +155,14 @@ class Task:
                 self.error = (self.error[0], "PROCESS_NOT_REAPED")
         elif self.state == "PAUSING" and not self.live:
             self.enter("PAUSED", now)
+        elif self.state == "PAUSED" and self.live:
+            raise Violation(f"{self.name} is PAUSED and a lease lives")
+
+    def pause_untouched(self, now: int) -> None:
+        """What had not begun of a PAUSING task was given back before the pause was stored."""
+        if any(index in lease.begun for lease in self.leases.values() for index in lease.open):
+            raise Violation(f"{self.name} is PAUSED and a record runs")
+        self.enter("PAUSED", now)
 
     def granted(self, number: int, epoch: int, worker: str, indexes: list[int], now: int) -> None:
         """Records were leased."""

@@ -66,8 +66,13 @@ class Session:
             return task, judge.info_of(task)
 
         info, changed = self.ask(method, request, BatchTaskInfo, acting)
-        if info is not None:
-            judge.check_info(info, *changed)
+        if info is None:
+            return
+        task, expected = changed
+        if (info.state, expected.state) == (BatchTaskInfo.PAUSED, BatchTaskInfo.PAUSING):
+            task.pause_untouched(self.model.now)
+            expected = judge.info_of(task)
+        judge.check_info(info, task, expected)
 
     def append(self, name: str, first: int, records: Sequence[tuple[str, str]]) -> None:
         """AppendRecords with one message, and the question where to go on before it."""
