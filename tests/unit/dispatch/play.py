@@ -277,15 +277,13 @@ class Play:
 
     async def restart(self) -> None:
         """The server ends, in order or not, and another one goes on."""
-        self.hang_up()
-        await self.stage.turn()
         if self.random.random() < 0.5:
             self.store.fail = lambda _: None
             await self.stage.stop()
             self.stage.check_slots()
         else:
             self.forgot = True
-            self.stage.die()
+        self.stage.die()
         self.stage.assemble()
 
     async def play(self, actions: int) -> None:

@@ -47,6 +47,7 @@ class Stage:
         self.handlers = handlers
         self.clock = FakeClock()
         self.randomness = SeededRandomness()
+        self._outside = asyncio.all_tasks()  # which are no part of the server
         self.store = MemoryStore()
         self.store.automatic = automatic
         self.launcher = FakeLauncher(self.clock)
@@ -165,9 +166,9 @@ class Stage:
         await stopping
 
     def die(self) -> None:
-        """The server is killed, and its workers with it. `assemble` is to follow."""
-        for job in self.dispatcher._jobs.running:
-            job.cancel()
+        """The server is killed, with its calls and its workers. `assemble` is to follow."""
+        for task in asyncio.all_tasks() - self._outside:
+            task.cancel()
         self.launcher.workers.clear()
         self.dispatcher._draining = True
 
