@@ -125,7 +125,10 @@ class Session:
         shown = (operation.name, metadata.batch_task, metadata.generation, operation.done)
         generation = task.generation
         judge.same("operation", shown, (generation.operation, task.name, generation.number, bool(generation.state)))
-        if generation.state:
+        known = self._snapshots.get(operation.name)
+        if known is not None:  # what was configured since is not in it
+            judge.same(f"snapshot {operation.name}", operation, lro.Operation.FromString(known))
+        elif generation.state:
             judge.check_operation(operation, task, generation)
 
     def next_server(self) -> None:
