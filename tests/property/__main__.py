@@ -8,6 +8,7 @@ Exit code: 0 if the server did what the model says, 1 if not; then the smallest 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -46,6 +47,8 @@ def main() -> int:
             if error is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 print(f"with --seed {asked.seed + parts[done]}: {error}", *getattr(error, "__notes__", ()), sep="\n")
+                for other in multiprocessing.active_children():  # nobody wants to know what else they would find
+                    other.terminate()
                 return 1
             total.add(done.result())
             print(f"{total.rules['sequences']} sequences, {time.monotonic() - began:.0f} s", flush=True)
