@@ -47,7 +47,6 @@ class Play:
         self.poison: set[tuple[str, int]] = set()  # records that crash their worker each time
         self.cancelled: set[int] = set()  # in the present generation
         self.stopped: set[int] = set()  # in any one
-        self.paused: set[int] = set()
         self.configured: set[int] = set()
         self.deleted: set[str] = set()
         self.begun: Counter[tuple[str, int]] = Counter()  # of the present generation, as the next two
@@ -96,8 +95,7 @@ class Play:
             if name in self.deleted:
                 continue
             held = self.store.by_name(name)
-            # A pause whose caller went away, or waited too long for a store that fails, may come before the lease.
-            if held.task.key not in self.stopped | self.paused and held.task.generation == 1:
+            if held.task.key not in self.stopped and held.task.generation == 1:
                 assert all(index in held.outcomes or index in held.history for index in rg.indexes(ranges))
 
     def on_final(self, before: Task, task: Task) -> None:
@@ -158,7 +156,6 @@ class Play:
     def pause(self) -> None:
         held = self.some(final=False)
         if held is not None:
-            self.paused.add(held.task.key)
             self.call(lambda: self.stage.pause(held))
 
     def resume(self) -> None:
