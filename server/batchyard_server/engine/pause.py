@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from batchyard_server.codec.requests import ChangeTask
 from batchyard_server.engine import etag, show
 from batchyard_server.engine.deps import Deps
-from batchyard_server.model.errors import NotFound
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.states import Event, TaskState, after
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Decide
@@ -35,10 +36,16 @@ async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
 
 
 async def _update_held(deps: Deps, asked: ChangeTask, decide: Decide) -> Task:
-    """Change the task while no record of it begins, so that the change kills none."""
-    try:
-        key = (await deps.store.get_task(asked.name)).key
-    except NotFound:  # as the store may say, too; but it knows the request_id
+    """Change the task while no record of it begins, so that the change kills none.
+
+    A pause that will be refused, or changes nothing, holds up nothing. The store decides, since it knows the request_id
+    and what has changed meanwhile.
+    """
+    key = 0
+    with contextlib.suppress(BatchyardError):
+        found = await deps.store.get_task(asked.name)
+        key = found.key if decide(found) != found else 0
+    if not key:
         return await deps.store.update_task(asked.name, decide, asked.request)
     async with deps.live.hold(key):
         return await deps.store.update_task(asked.name, decide, asked.request)
