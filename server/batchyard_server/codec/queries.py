@@ -57,7 +57,6 @@ class ListAttempts:
     name: RecordName
     size: int
     token: str
-    token_field: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,40 +136,22 @@ def list_subtasks(raw: bytes) -> ListSubtasks:
 def list_records(raw: bytes) -> ListRecords:
     """Read ListRecords."""
     request = parse(service.ListRecordsRequest, raw)
-    return ListRecords(
-        name=names.parse_task(request.parent, "parent"),
-        size=_page_size(request.page_size),
-        token=request.page_token,
-        token_field="page_token",  # noqa: S106
-        order=_order(request.order),
-        view=_view(request.view, View.BASIC),
-        generation=_generation(request.generation, request.order),
-    )
+    name = names.parse_task(request.parent, "parent")
+    return _records(request, name, _page_size(request.page_size), request.page_token, "page_token")
 
 
 def stream_records(raw: bytes) -> ListRecords:
     """Read StreamRecords."""
     request = parse(service.StreamRecordsRequest, raw)
-    return ListRecords(
-        name=names.parse_task(request.parent, "parent"),
-        size=_stream_page_size(request.page_size),
-        token=request.resume_token,
-        token_field="resume_token",  # noqa: S106
-        order=_order(request.order),
-        view=_view(request.view, View.BASIC),
-        generation=_generation(request.generation, request.order),
-    )
+    name = names.parse_task(request.parent, "parent")
+    return _records(request, name, _stream_page_size(request.page_size), request.resume_token, "resume_token")
 
 
 def list_attempts(raw: bytes) -> ListAttempts:
     """Read ListRecordAttempts."""
     request = parse(service.ListRecordAttemptsRequest, raw)
-    return ListAttempts(
-        name=names.parse_record(request.parent, "parent"),
-        size=_page_size(request.page_size),
-        token=request.page_token,
-        token_field="page_token",  # noqa: S106
-    )
+    name = names.parse_record(request.parent, "parent")
+    return ListAttempts(name=name, size=_page_size(request.page_size), token=request.page_token)
 
 
 def get_operation(raw: bytes) -> OperationName:
@@ -193,6 +174,24 @@ def _list_page(parent: str, parent_field: str, size: int, token: str) -> ListPag
         size=_page_size(size),
         token=token,
         token_field="page_token",  # noqa: S106
+    )
+
+
+def _records(
+    request: service.ListRecordsRequest | service.StreamRecordsRequest,
+    name: TaskName,
+    size: int,
+    token: str,
+    token_field: str,
+) -> ListRecords:
+    return ListRecords(
+        name=name,
+        size=size,
+        token=token,
+        token_field=token_field,
+        order=_order(request.order),
+        view=_view(request.view, View.BASIC),
+        generation=_generation(request.generation, request.order),
     )
 
 

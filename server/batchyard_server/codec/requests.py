@@ -109,23 +109,17 @@ def append_records(raw: bytes) -> inputs.Append:
 
 def start_task(raw: bytes) -> ChangeTask:
     """Read StartBatchTask."""
-    request = parse(service.StartBatchTaskRequest, raw)
-    name = names.parse_task(request.name)
-    return ChangeTask(name=name, etag=request.etag, request=_request_key("start", name.project, request))
+    return _change("start", parse(service.StartBatchTaskRequest, raw))
 
 
 def pause_task(raw: bytes) -> ChangeTask:
     """Read PauseBatchTask."""
-    request = parse(service.PauseBatchTaskRequest, raw)
-    name = names.parse_task(request.name)
-    return ChangeTask(name=name, etag=request.etag, request=_request_key("pause", name.project, request))
+    return _change("pause", parse(service.PauseBatchTaskRequest, raw))
 
 
 def resume_task(raw: bytes) -> ChangeTask:
     """Read ResumeBatchTask."""
-    request = parse(service.ResumeBatchTaskRequest, raw)
-    name = names.parse_task(request.name)
-    return ChangeTask(name=name, etag=request.etag, request=_request_key("resume", name.project, request))
+    return _change("resume", parse(service.ResumeBatchTaskRequest, raw))
 
 
 def update_task(raw: bytes) -> UpdateTask:
@@ -185,6 +179,14 @@ def cancel_operation(raw: bytes) -> OperationName:
 def delete_operation(raw: bytes) -> OperationName:
     """Read DeleteOperation."""
     return names.parse_operation(parse(lro.DeleteOperationRequest, raw).name)
+
+
+def _change(
+    verb: str, request: service.StartBatchTaskRequest | service.PauseBatchTaskRequest | service.ResumeBatchTaskRequest
+) -> ChangeTask:
+    """A verb that needs nothing but the task."""
+    name = names.parse_task(request.name)
+    return ChangeTask(name=name, etag=request.etag, request=_request_key(verb, name.project, request))
 
 
 def _request_key(verb: str, project: str, request: Message) -> RequestKey | None:

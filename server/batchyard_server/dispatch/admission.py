@@ -94,12 +94,13 @@ class Admission:
         self._ready.add(queue)
         if queue.is_cancelling:
             queue.forget_pending()
-            self._withdraw(queue, kill=True)
+            self.withdraw(queue, kill=True)
         elif before.settings != task.settings or not task.state.may_start_records:
-            self._withdraw(queue, kill=False)
+            self.withdraw(queue, kill=False)
         self.left(queue)
 
-    def _withdraw(self, queue: TaskQueue, *, kill: bool) -> None:
+    def withdraw(self, queue: TaskQueue, *, kill: bool) -> None:
+        """Take back what workers have of the queue, see Executor.withdraw."""
         for subtask in list(queue.subtasks):
             self._executor.withdraw(subtask, kill=kill)
 
@@ -150,7 +151,7 @@ class Admission:
             queue = self.queues.get(task_key)
             if queue is not None:
                 queue.barred = True
-                self._withdraw(queue, kill=False)
+                self.withdraw(queue, kill=False)
                 await self._until_nothing_begins(queue)
             yield
         finally:
@@ -169,7 +170,7 @@ class Admission:
             await asyncio.wait(granting, timeout=GRANT_SECONDS)
         if queue.subtasks:
             await self._pause(self._look_seconds)
-            self._withdraw(queue, kill=False)
+            self.withdraw(queue, kill=False)
             await self._pause(self._look_seconds)
 
     def _go_on(self, task_key: int) -> None:
@@ -213,7 +214,7 @@ class Admission:
         """The task is final or gone. Without `kill` every record has ended, and the last worker may be kept."""
         self._drop(queue)
         if kill:
-            self._withdraw(queue, kill=True)
+            self.withdraw(queue, kill=True)
 
     def _drop(self, queue: TaskQueue) -> None:
         del self.queues[queue.task.key]

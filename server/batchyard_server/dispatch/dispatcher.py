@@ -109,8 +109,7 @@ class Dispatcher:
         """Start nothing more and wait until what runs has ended, at most `timeout_seconds`."""
         self._draining = True
         for queue in self._queues.values():
-            for subtask in list(queue.subtasks):
-                self._executor.withdraw(subtask, kill=False)
+            self._admission.withdraw(queue, kill=False)
         self._check_idle()
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -20,7 +20,7 @@ async def list_attempts(deps: Deps, asked: ListAttempts) -> bytes:
     if name.index >= task.total:
         raise NotFound(RECORD_TYPE, str(name))
     scope = f"{task.uid}/{name.index}"
-    last = deps.tokens.read("attempts", scope, asked.token, asked.token_field)
+    last = deps.tokens.read("attempts", scope, asked.token, "page_token")
     after = (last[0], int(last[1])) if last else (0, 0)
     found = await deps.store.record_attempts(task.key, name.index)
     left = [each for each in found if (each.generation, each.attempt) > after]

@@ -35,7 +35,7 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
         operation = operations.finish(tx, task)
         merge.generation_ended(tx, task.key, task.generation)
     tx.hold(task.key, held._replace(task=task))
-    tx.publish(task, Change.COUNTS if _differ_in_counts(before, task) else Change.STATE, operation)
+    tx.publish(task, Change.COUNTS if _same_but_for_counts(before, task) else Change.STATE, operation)
     return task
 
 
@@ -45,7 +45,7 @@ def write_entries(tx: Transaction, pairs: Sequence[tuple[Entry, Entry]]) -> None
     leases.update(tx, [(stored, entry) for stored, entry in pairs if stored.leases != entry.leases])
 
 
-def _differ_in_counts(before: Task, task: Task) -> bool:
+def _same_but_for_counts(before: Task, task: Task) -> bool:
     """Whether state, generation and configuration are as before."""
     return task.state is before.state and task.generation == before.generation and task.revision == before.revision
 
