@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import pathlib
+from typing import ClassVar
 
 import pytest
 
+from tests.property.events import Event
 from tests.property.machine import Machine, RealMachine
 from tests.property.model import FOLLOWS
 from tests.property.play import STEPS, play
+from tests.property.world import World
 
 FOLDER = pathlib.Path(__file__).parent
 MODEL = ("events.py", "life.py", "masks.py", "model.py", "parts.py", "refusals.py")
@@ -29,6 +32,32 @@ def test_the_server_does_what_the_model_says(tmp_path: pathlib.Path, number: int
     assert played.rules["sequences"] >= 40
     assert played.rules["steps"] >= 40 * STEPS * 0.9
     assert set(played.transitions) >= OFTEN
+
+
+class NotingWorld(World):
+    """Keeps what happened at its workers."""
+
+    notes: ClassVar[list[Event]] = []
+
+    def events(self) -> list[Event]:
+        found = super().events()
+        self.notes.extend(found)
+        return found
+
+
+class NotingMachine(Machine):
+    world_kind = NotingWorld
+
+
+def test_a_number_is_played_the_same_way_again(tmp_path: pathlib.Path) -> None:
+    """Else hypothesis cannot shrink what it finds."""
+    found: list[list[Event]] = []
+    for name in ("first", "second"):
+        NotingWorld.notes.clear()
+        play(NotingMachine, tmp_path / name, 25, 23)
+        found.append(NotingWorld.notes.copy())
+    assert len(found[0]) > 500
+    assert found[0] == found[1]
 
 
 @pytest.mark.timeout(300)

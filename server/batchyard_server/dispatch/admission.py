@@ -188,7 +188,7 @@ class Admission:
         if queue is None or subtask not in queue.subtasks:
             queue = self._leaving[subtask.task.key]
         was_bounded = queue.within is not None
-        queue.subtasks.remove(subtask)
+        del queue.subtasks[subtask]
         queue.leave(subtask.lease.worker)
         self.left(queue)
         return was_bounded

@@ -224,7 +224,7 @@ class Dispatcher:
             open=taken,
             granted=asyncio.get_running_loop().create_future(),
         )
-        queue.subtasks.add(subtask)
+        queue.subtasks[subtask] = None
         queue.pace.last_size = subtask.count
         self._spawn(self._grant(queue, subtask))
         slot.run(subtask)

@@ -63,7 +63,7 @@ class TaskQueue:
         self.pending_count = rg.count(pending)
         self.attempts = attempts
         self.held: set[Held] = set()
-        self.subtasks: set[Subtask] = set()
+        self.subtasks: dict[Subtask, None] = {}  # in the order of their leases
         self.slots: Counter[str] = Counter()
         self.pace = Pace()
         self.cutting = False
