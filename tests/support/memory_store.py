@@ -118,7 +118,7 @@ class MemoryStore:
             if error is None:
                 try:
                     result = write.apply()
-                except (StaleLease, BatchyardError) as refused:
+                except Exception as refused:  # noqa: BLE001 - whatever it is, the caller gets it
                     error = refused
             self.log.append(f"{write.name}: {error or 'ok'}")
             self._tell(self._events)
