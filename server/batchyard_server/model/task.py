@@ -112,11 +112,17 @@ class InputSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
-    """What a create stores. `record_ids`: (record_id, index) of the records that have one."""
+    """What a create stores.
+
+    Attributes:
+        record_ids: (record_id, index) of the records that have one.
+        mutable: what `codec.task_bytes.mutable_info` makes of the task, if it was made already; else b"".
+    """
 
     task: Task
     segments: list[InputSegment]
     record_ids: list[tuple[str, int]]
+    mutable: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from batchyard_server.model import limits
 from batchyard_server.model.errors import (
     AlreadyExists,
+    BatchyardError,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     OutOfRange,
     Reason,
+    Refused,
 )
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Change, Decide
-from batchyard_server.store.sqlite import changes, inputs, operations, requests, tasks
+from batchyard_server.store.sqlite import changes, counts, inputs, operations, requests, tasks
 from batchyard_server.store.sqlite.packing import Packed, pack
 from batchyard_server.store.sqlite.transaction import Transaction
 
@@ -28,12 +31,11 @@ class Keys:
     """Gives out task keys, ascending, never twice: the newest deleted task stays until a newer one exists."""
 
     def __init__(self, tx: Transaction) -> None:
-        self._last: int = tx.run("SELECT coalesce(max(key), 0) FROM task")[0][0]
+        self._numbers = itertools.count(tx.run("SELECT coalesce(max(key), 0) FROM task")[0][0] + 1)
 
     def next(self) -> int:
-        """A key that was never used. One that is not committed is left out for good."""
-        self._last += 1
-        return self._last
+        """A key that was never used. One that is not committed is left out for good. May be called by any thread."""
+        return next(self._numbers)
 
 
 def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
@@ -51,13 +53,41 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
             resource_name=str(name),
         )
     total = sum(segment.count for segment in new.segments)
-    task = replace(new.task, key=keys.next(), total=total)
-    tasks.insert(tx, task, request.request_id if request else None)
+    task = new.task
+    if not task.key or task.total != total:
+        task = replace(task, key=task.key or keys.next(), total=total)
+    tasks.insert(tx, task, request.request_id if request else None, new.mutable)
+    counts.come(tx, task)
     requests.remember(tx, request, task, made_task=True)
     operations.insert(tx, task, task.create_us)
     inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
     recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
     return task
+
+
+def create_many(
+    tx: Transaction,
+    *,
+    keys: Keys,
+    recent: inputs.Recent,
+    creates: Sequence[tuple[NewTask, RequestKey | None]],
+    request: RequestKey | None,
+    atomic: bool,
+) -> list[Task | BatchyardError]:
+    """See Store.create_tasks."""
+    if requests.known_to_create(tx, request) is None:
+        requests.remember_batch(tx, request)
+    made: list[Task | BatchyardError] = []
+    for position, (new, own) in enumerate(creates):
+        mark = tx.mark()
+        try:
+            made.append(create(tx, keys=keys, recent=recent, new=new, request=own))
+        except BatchyardError as error:
+            if atomic:
+                raise Refused(position, error) from None
+            tx.undo(mark)
+            made.append(error)
+    return made
 
 
 def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
@@ -122,6 +152,7 @@ def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
         return
     decide(held.task)
     key = held.task.key
+    counts.gone(tx, held.task)
     tx.run("UPDATE task SET id_fold = NULL WHERE key = ?", (key,))
     tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
     operations.hide_latest(tx, key)

@@ -176,9 +176,12 @@ def key_of(tx: Transaction, name: TaskName) -> int | None:
     return rows[0][0] if rows else None
 
 
-def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
-    """Store a new task. If its id is taken by one that was there before this group, the flush fails."""
-    shown, apart, as_is = _stored_info(task)
+def insert(tx: Transaction, task: Task, request_id: str | None, mutable: bytes) -> None:
+    """Store a new task. If its id is taken by one that was there before this group, the flush fails.
+
+    `mutable`: see NewTask.
+    """
+    shown, apart, as_is = _stored_info(task, mutable or task_bytes.mutable_info(task))
     fold = task.task_id.lower()
     row = (*_constant(task), *_counts(task), *_condition(task), *_configuration(task, apart))
     tx.add(_INSERT, (*row, as_is, shown, fold, request_id))
@@ -194,7 +197,7 @@ def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
     """Write tasks, (as they are stored, as they are to be), now."""
     rows: dict[Rows, list[Row]] = {UPDATE_COUNTS: [], UPDATE_ALL: [], UPDATE_CONFIGURATION: []}
     for before, task in pairs:
-        shown, apart, as_is = _stored_info(task)
+        shown, apart, as_is = _stored_info(task, task_bytes.mutable_info(task))
         counts, condition = _counts(task), _condition(task)
         if task.revision != before.revision:
             row = (task.key, *counts, *condition, *_configuration(task, apart), as_is, shown)
@@ -218,9 +221,8 @@ def _configuration(task: Task, apart: bool) -> Row:
     return task.handler, task.revision, task.settings.text(), len(task.parameters), fixed_size
 
 
-def _stored_info(task: Task) -> tuple[bytes, bool, bool]:
+def _stored_info(task: Task, mutable: bytes) -> tuple[bytes, bool, bool]:
     """The column `info`; whether the fixed part is kept apart; whether `info` goes out as it is (0002.sql)."""
-    mutable = task_bytes.mutable_info(task)
     if len(task.fixed) > _APART_BYTES:
         return mutable, True, False
     return pages.entry(task.fixed + mutable), False, not task.state.is_live

@@ -24,6 +24,7 @@ from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.protocols import Change, TaskEvent
 
 Row = tuple[Any, ...]
+Mark = tuple[int, int]
 _HELD_BYTES = 16 * 1024 * 1024
 _ENTRY_BYTES = 2000  # of an entry without large parts, about
 
@@ -195,11 +196,15 @@ class Transaction:
 
     def start(self) -> None:
         """A mutation begins."""
-        self._mark = len(self._events), len(self._undo)
+        self._mark = self.mark()
 
-    def undo(self) -> None:
-        """The mutation failed: forget what it did in memory."""
-        events, undos = self._mark
+    def mark(self) -> Mark:
+        """This moment of the mutation, for `undo`."""
+        return len(self._events), len(self._undo)
+
+    def undo(self, to: Mark | None = None) -> None:
+        """The mutation failed, or what it did since `to`: forget what that did in memory."""
+        events, undos = to or self._mark
         del self._events[events:]
         self._take_back(undos)
 
