@@ -12,7 +12,7 @@ from batchyard_server.codec.requests import CreateTask
 from batchyard_server.engine import create
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
-from batchyard_server.model.clock import uuid7
+from batchyard_server.model.clock import uuid7s
 from batchyard_server.model.errors import BatchyardError, InvalidArgument, NotFound, Refused, placed
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.task import NewTask, RequestKey, Task
@@ -63,6 +63,7 @@ async def _make(deps: Deps, asked: CreateTasks, results: Results) -> list[_Made]
     made: list[_Made] = []
     kinds: dict[tuple[int, bool, int], _Kind | NotFound] = {}
     keys = iter(await deps.store.new_keys(len(asked.creates)))
+    ids = iter(uuid7s(deps.clock, deps.randomness, 2 * len(asked.creates)))
     for index, each in enumerate(asked.creates):
         if index % SLICE == SLICE - 1:
             await asyncio.sleep(0)
@@ -76,7 +77,7 @@ async def _make(deps: Deps, asked: CreateTasks, results: Results) -> list[_Made]
         request = each.request
         if request is None and asked.request is not None:
             request = bulk.derived_key(asked.request, index)
-        made.append(_Made(index, kind, _new(deps, each, next(keys), kind), request))
+        made.append(_Made(index, kind, _new(each, kind, next(keys), next(ids), next(ids)), request))
     return made
 
 
@@ -99,10 +100,9 @@ def _kind(deps: Deps, asked: CreateTask, kinds: dict[tuple[int, bool, int], _Kin
     return kind
 
 
-def _new(deps: Deps, asked: CreateTask, key: int, kind: _Kind) -> NewTask:
+def _new(asked: CreateTask, kind: _Kind, key: int, uid: str, operation: str) -> NewTask:
     """What is stored of one."""
     like, stamp = kind.like, kind.stamp
-    uid, operation = uuid7(deps.clock, deps.randomness), uuid7(deps.clock, deps.randomness)
     task_id = asked.task_id or uid
     task = Task(
         key=key,
@@ -125,6 +125,7 @@ def _new(deps: Deps, asked: CreateTask, key: int, kind: _Kind) -> NewTask:
         task=task,
         segments=segments.cut_inputs(asked.inputs.records, 0),
         record_ids=list(asked.inputs.ids),
+        like=like,
         mutable=stamp.mutable(str(task.operation_name), task.etag),
     )
 

@@ -40,6 +40,12 @@ def come(tx: Transaction, task: Task) -> None:
     tx.add(_ADD, (task.project, task.state, 1))
 
 
+def come_many(tx: Transaction, tasks: Sequence[Task]) -> None:
+    """Tasks are new."""
+    sums = Counter((task.project, task.state) for task in tasks)
+    tx.add_many(_ADD, [(*key, count) for key, count in sums.items()])
+
+
 def moved(tx: Transaction, task: Task, state: TaskState) -> None:
     """The task, which is given as it was, is in another state now."""
     tx.add(_ADD, (task.project, task.state, -1))

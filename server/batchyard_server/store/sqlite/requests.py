@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, Reason
 from batchyard_server.model.names import PROJECT_TYPE, TASK_TYPE, TaskName
@@ -11,7 +13,7 @@ from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
-_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)")
+_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)", most=256)
 KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
 _LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {KEPT_US} WHERE (project, request_id) "
 # The task is gone: its calls are forgotten 24 hours after they were made. Some of them, and its create.
@@ -75,6 +77,23 @@ def remember_missing(tx: Transaction, request: RequestKey | None, task_id: str) 
     """The call found no task and was content with that."""
     if request is not None:
         _add(tx, request, _NO_TASK, task_id, False, tx.clock.now_us() + KEPT_US)
+
+
+def mark(tx: Transaction, request: RequestKey, task: Task) -> None:
+    """The call was done, in this group; it is written by `remember_many`."""
+    tx.calls[request.project, request.request_id] = (request.digest, task.key, task.task_id)
+
+
+def remember_many(tx: Transaction, calls: Sequence[tuple[RequestKey, Task]]) -> None:
+    """Creates were done, which are marked. Whoever undoes this takes the marks back."""
+    now = tx.clock.now_us()
+    tx.add_many(
+        _INSERT,
+        [
+            (request.project, request.request_id, request.digest, task.key, task.task_id, now, True, None)
+            for request, task in calls
+        ],
+    )
 
 
 def _add(

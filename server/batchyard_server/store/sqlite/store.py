@@ -28,6 +28,7 @@ from batchyard_server.model.task import (
 )
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
+    bulk,
     changes,
     counts,
     files,
@@ -182,8 +183,8 @@ class SqliteStore:
     ) -> Sequence[Task | BatchyardError]:
         """See Store.create_tasks."""
         size = sum(len(segment.blob) for new, _ in creates for segment in new.segments)
-        call = partial(submit.create_many, creates=creates, request=request, atomic=atomic)
-        made = await self.writer.submit(partial(call, keys=self._keys, recent=self._recent), size=size)
+        call = partial(bulk.create, recent=self._recent, creates=creates, request=request, atomic=atomic)
+        made = await self.writer.submit(call, size=size)
         if request is not None:
             self._sweeper.expect(self._tx.clock.now_us() + requests.KEPT_US)
         return made

@@ -9,13 +9,11 @@ from dataclasses import replace
 from batchyard_server.model import limits
 from batchyard_server.model.errors import (
     AlreadyExists,
-    BatchyardError,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     OutOfRange,
     Reason,
-    Refused,
 )
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.settings import DRAFT_US
@@ -40,9 +38,37 @@ class Keys:
 
 def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
     """See Store.create_task."""
+    before = created_before(tx, request)
+    if before is not None:
+        return before
+    check_new(tx, new)
+    total = sum(segment.count for segment in new.segments)
+    task = replace(new.task, key=keys.next(), total=total)
+    tasks.insert(tx, task, request.request_id if request else None)
+    counts.come(tx, task)
+    requests.remember(tx, request, task, made_task=True)
+    operations.insert(tx, task, task.create_us)
+    inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
+    recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
+    return task
+
+
+def created_before(tx: Transaction, request: RequestKey | None) -> Task | None:
+    """The task that an earlier create with this request made. Raises as Store.create_task, if it is gone."""
     known = requests.known_to_create(tx, request)
-    if known is not None:
-        return _created_before(tx, *known)
+    if known is None:
+        return None
+    key, name = known
+    held = tasks.entry(tx, key)
+    if held is None:
+        raise tasks.not_found(name)
+    if not held.task.operation:
+        raise operations.deleted(tx, held.task)
+    return held.task
+
+
+def check_new(tx: Transaction, new: NewTask) -> None:
+    """Raise AlreadyExists if the id is taken, as far as that is looked for now."""
     name = new.task.name
     taken = tasks.key_of(tx, name) if tx.careful else tx.names.get((name.project, name.task.lower()))
     if taken is not None:
@@ -52,51 +78,6 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
             resource_type=TASK_TYPE,
             resource_name=str(name),
         )
-    total = sum(segment.count for segment in new.segments)
-    task = new.task
-    if not task.key or task.total != total:
-        task = replace(task, key=task.key or keys.next(), total=total)
-    tasks.insert(tx, task, request.request_id if request else None, new.mutable)
-    counts.come(tx, task)
-    requests.remember(tx, request, task, made_task=True)
-    operations.insert(tx, task, task.create_us)
-    inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
-    recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
-    return task
-
-
-def create_many(
-    tx: Transaction,
-    *,
-    keys: Keys,
-    recent: inputs.Recent,
-    creates: Sequence[tuple[NewTask, RequestKey | None]],
-    request: RequestKey | None,
-    atomic: bool,
-) -> list[Task | BatchyardError]:
-    """See Store.create_tasks."""
-    if requests.known_to_create(tx, request) is None:
-        requests.remember_batch(tx, request)
-    made: list[Task | BatchyardError] = []
-    for position, (new, own) in enumerate(creates):
-        mark = tx.mark()
-        try:
-            made.append(create(tx, keys=keys, recent=recent, new=new, request=own))
-        except BatchyardError as error:
-            if atomic:
-                raise Refused(position, error) from None
-            tx.undo(mark)
-            made.append(error)
-    return made
-
-
-def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
-    held = tasks.entry(tx, key)
-    if held is None:
-        raise tasks.not_found(name)
-    if not held.task.operation:
-        raise operations.deleted(tx, held.task)
-    return held.task
 
 
 def append(

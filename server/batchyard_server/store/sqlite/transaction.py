@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.protocols import Change, TaskEvent
 
 Row = tuple[Any, ...]
-Mark = tuple[int, int]
 _HELD_BYTES = 16 * 1024 * 1024
 _ENTRY_BYTES = 2000  # of an entry without large parts, about
 
@@ -134,6 +134,13 @@ class Transaction:
         rows.append(row)
         self._undo.append(rows.pop)
 
+    def add_many(self, statement: Rows, rows: Sequence[Row]) -> None:
+        """The same for many rows."""
+        waiting = self._waiting.setdefault(statement, [])
+        before = len(waiting)
+        waiting.extend(rows)
+        self._undo.append(partial(waiting.__delitem__, slice(before, None)))
+
     def waiting(self, statement: Rows) -> Sequence[Row]:
         """The rows that wait to be written by a statement."""
         return self._waiting.get(statement, ())
@@ -196,15 +203,11 @@ class Transaction:
 
     def start(self) -> None:
         """A mutation begins."""
-        self._mark = self.mark()
+        self._mark = len(self._events), len(self._undo)
 
-    def mark(self) -> Mark:
-        """This moment of the mutation, for `undo`."""
-        return len(self._events), len(self._undo)
-
-    def undo(self, to: Mark | None = None) -> None:
-        """The mutation failed, or what it did since `to`: forget what that did in memory."""
-        events, undos = to or self._mark
+    def undo(self) -> None:
+        """The mutation failed: forget what it did in memory."""
+        events, undos = self._mark
         del self._events[events:]
         self._take_back(undos)
 
