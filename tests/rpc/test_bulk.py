@@ -65,7 +65,11 @@ async def test_each_becomes_what_a_create_of_its_own_would_make(server: Served) 
             info = await server.tasks.GetBatchTask(service.GetBatchTaskRequest(name=metadata.batch_task))
             assert (info.operation, info.state) == (each.name, metadata.state)
             assert info.etag == f'"{info.uid[-12:]}-1"'
-            assert info.name.endswith(f"/{info.uid}") or info.name.partition("/batchTasks/")[2] in ("one", "two", "Four")
+            assert info.name.endswith(f"/{info.uid}") or info.name.partition("/batchTasks/")[2] in (
+                "one",
+                "two",
+                "Four",
+            )
             infos.append(info)
         for field in ("name", "uid", "operation", "etag", "create_time", "update_time", "state_transition_time"):
             for info in infos:

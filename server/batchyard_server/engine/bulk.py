@@ -130,9 +130,7 @@ def _new(asked: CreateTask, kind: _Kind, key: int, uid: str, operation: str) -> 
     )
 
 
-async def _answer(
-    deps: Deps, made: Sequence[_Made], stored: Sequence[Task | BatchyardError], results: Results
-) -> None:
+async def _answer(deps: Deps, made: Sequence[_Made], stored: Sequence[Task | BatchyardError], results: Results) -> None:
     """One result for each: those of earlier calls last, in the room that is left."""
     earlier: list[tuple[int, Task]] = []
     for number, (each, found) in enumerate(zip(made, stored, strict=True)):

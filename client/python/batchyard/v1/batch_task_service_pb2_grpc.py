@@ -182,8 +182,8 @@ class BatchTaskServiceServicer(object):
         failed with. Those that are created become durable together; the others change nothing. With `atomic` the first
         refusal that is found is the answer to the whole call, with that code and reason, its place in the fields
         (`requests[3].batch_task_id`) and as `index` in the metadata, and nothing is created.
-        Errors of the whole: INVALID_ARGUMENT (INVALID_FIELD: requests, parents that differ, validate_only in one of them),
-        ALREADY_EXISTS (REQUEST_ID_REUSED), and with `atomic` those of CreateBatchTask.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD: how many requests, a parent that differs, a validate_only, request_id),
+        ALREADY_EXISTS (REQUEST_ID_REUSED); with `atomic` those of CreateBatchTask, too.
         Idempotent by request_id: a repeated call answers with each operation as it is now and creates what is missing. A
         request that has a request_id of its own is known by that one, however it comes again, alone or among others.
         """

@@ -1,6 +1,6 @@
 """How are many tasks stored at once? Column by column, since what is done once for each of a thousand is what it costs.
 
-    creates ─▶ each checked against what is there ─▶ rows of those that are new, table by table ─▶ entries and events
+creates ─▶ each checked against what is there ─▶ rows of those that are new, table by table ─▶ entries and events
 """
 
 from __future__ import annotations

@@ -104,9 +104,7 @@ def insert_many(tx: Transaction, new: Sequence[Task]) -> None:
     """Store the operations of new tasks."""
     tx.add_many(
         _INSERT,
-        [
-            (task.key * _GENERATIONS + 1, task.operation, task.project, task.create_us, 1, 0) for task in new
-        ],
+        [(task.key * _GENERATIONS + 1, task.operation, task.project, task.create_us, 1, 0) for task in new],
     )
 
 

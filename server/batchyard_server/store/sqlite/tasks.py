@@ -58,9 +58,7 @@ _INSERTED = [*_CONSTANT, *_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is", "info"
 _INSERT = Rows(0, f"INSERT INTO task ({', '.join(_INSERTED)}) VALUES", f"({', '.join('?' * len(_INSERTED))})")
 _OWN = ["key", "task_id", "id_fold", "uid", "operation", "fixed_size", "info", "request_id"]
 _SHARED = [name for name in _INSERTED if name not in _OWN]
-_LIKE = (
-    f"INSERT INTO task ({', '.join([*_SHARED, *_OWN])}) SELECT {', '.join('?' * len(_SHARED))}, v.* FROM (VALUES"
-)
+_LIKE = f"INSERT INTO task ({', '.join([*_SHARED, *_OWN])}) SELECT {', '.join('?' * len(_SHARED))}, v.* FROM (VALUES"
 _LIKE_STATEMENTS: dict[int, str] = {}
 _INSERT_FIXED = Rows(1, "INSERT OR REPLACE INTO task_fixed VALUES", "(?, ?)")
 
