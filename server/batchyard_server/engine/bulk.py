@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchyard_server.codec import bulk, segments, statuses, task_bytes
 from batchyard_server.codec.bulk import CreateTasks, Results, Stamp
@@ -29,8 +30,7 @@ class _Kind:
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(NamedTuple):
     """A task that is to be stored: where it stands in the call, its kind, its request."""
 
     index: int

@@ -19,12 +19,12 @@ _OF_PROJECT = "SELECT state, count FROM task_count WHERE project = ? AND count <
 class _Sums(Rows):
     """Rows of (project, state, difference), written as one for each state of a project."""
 
-    def write(self, tx: Transaction, rows: Sequence[Row]) -> None:
+    def write(self, tx: Transaction, rows: Sequence[Row], shared: Row = ()) -> None:
         """See Rows.write."""
         sums = Counter[tuple[str, int]]()
         for project, state, difference in rows:
             sums[project, state] += difference
-        super().write(tx, [(*key, difference) for key, difference in sums.items() if difference])
+        super().write(tx, [(*key, difference) for key, difference in sums.items() if difference], shared)
 
 
 _ADD = _Sums(

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -198,6 +197,7 @@ def insert_many(tx: Transaction, new: Sequence[tuple[NewTask, RequestKey | None]
     """The same for tasks that have their keys. Their names are in `tx.names`, and go from there if this is undone."""
     alike: dict[int, _Alike] = {}
     rows: dict[int, list[Row]] = {}
+    entries: dict[int, Entry] = {}
     for create, request in new:
         task, like = create.task, create.like
         request_id = None if request is None else request.request_id
@@ -212,8 +212,9 @@ def insert_many(tx: Transaction, new: Sequence[tuple[NewTask, RequestKey | None]
         rows[kind].append(
             (task.key, task_id, task_id.lower(), task.uid, task.operation, len(task.fixed), info, request_id)
         )
-        tx.created(task.key, Entry(task, {}, (0, 0)))
+        entries[task.key] = Entry(task, {}, (0, 0))
         tx.publish(task, Change.STATE)
+    tx.created_many(entries)
     for kind, statement in alike.items():
         tx.add_many(statement, rows[kind])
 
@@ -222,17 +223,15 @@ class _Alike(Rows):
     """The statement that writes new tasks like one of them but for _OWN."""
 
     def __init__(self, like: Task) -> None:
-        super().__init__(0, _LIKE, f"({', '.join('?' * len(_OWN))})", ") AS v", most=256)
+        super().__init__(0, _LIKE, f"({', '.join('?' * len(_OWN))})", ") AS v")
         shared = dict(zip(_INSERTED, _row(like, apart=False), strict=False))
         shared["as_is"] = not like.state.is_live
         self._shared = tuple(shared[name] for name in _SHARED)
         self._statements = _LIKE_STATEMENTS
 
-    def write(self, tx: Transaction, rows: Sequence[Row]) -> None:
+    def write(self, tx: Transaction, rows: Sequence[Row], shared: Row = ()) -> None:
         """See Rows.write."""
-        for first in range(0, len(rows), self._most):
-            some = rows[first : first + self._most]
-            tx.run(self.statement(len(some)), (*self._shared, *chain.from_iterable(some)))
+        super().write(tx, rows, self._shared)
 
 
 def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
