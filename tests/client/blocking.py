@@ -11,10 +11,14 @@ from typing import Any
 from batchyard import AsyncClient
 from batchyard._aio.batch import AsyncBatch
 from batchyard._aio.handlers import AsyncHandlers
+from batchyard._aio.many import AsyncSubmission
 from batchyard._aio.operation import AsyncOperationHandle, AsyncOperations
 from batchyard._aio.result import AsyncRecordReader
 
-_WRAPPED = (AsyncClient, AsyncBatch, AsyncHandlers, AsyncOperations, AsyncOperationHandle, AsyncRecordReader)
+_WRAPPED = (
+    *(AsyncClient, AsyncBatch, AsyncHandlers, AsyncOperations),
+    *(AsyncOperationHandle, AsyncRecordReader, AsyncSubmission),
+)
 
 
 class Loop:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batchyard import _cli_json
+from batchyard import BatchTaskState, _cli_json
 from batchyard.v1 import payload_pb2
 from tests.client.fake_operations import status_of
 from tests.client.fake_server import FakeServer, State
@@ -192,6 +192,19 @@ def test_a_reader_that_stops_reading(server: FakeServer) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(20) == 0
+
+
+def test_counts(run: Any, server: FakeServer, file: str) -> None:
+    for _ in range(2):
+        run("submit", file, "--handler", "echo")
+    server.end(TASK, State.FAILED)
+    code, out, err = run("counts")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:3] == ["state\ttasks", "DRAFT\t0", "QUEUED\t1"]
+    assert dict(line.split("\t") for line in out.splitlines())["FAILED"] == "1"
+    found = json.loads(run("counts", "--json", "--project", "other")[1])
+    assert found.pop("name") == "projects/other/batchTaskCounts"
+    assert found == dict.fromkeys((state.name.lower() for state in BatchTaskState if state), 0)
 
 
 def test_handlers(run: Any) -> None:

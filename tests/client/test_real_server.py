@@ -18,7 +18,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 import batchyard
-from batchyard import BatchTaskStatus, Client, Record
+from batchyard import BatchTaskStatus, Client, NewTask, Record
 from tests.support.eventually import eventually
 from tests.support.proxy import Budget, CutProxy
 from tests.support.server import SECONDS, Process, process
@@ -231,6 +231,24 @@ def test_wait_outlives_the_server(connect: Any, tmp_path: Path, gate: Path, numb
     assert results == [[1, 2]]
 
 
+def test_many_tasks_at_once(client: Any) -> None:
+    given = [NewTask("echo", [n], task_id=f"t{n}") for n in range(1200)]
+    given.insert(3, NewTask("nowhere", [1]))
+    given.append(NewTask("echo", [], start=False))
+    request_id = str(uuid.uuid4())
+    made = list(client.batch.run_many(given, request_id=request_id))
+    assert [each.index for each in made if each.error] == [3]
+    assert isinstance(made[3].error, batchyard.NotFoundError)
+    assert list(made[-2].get().wait(poll_timeout=60).outputs()) == [1199]
+    again = list(client.batch.run_many(given, request_id=request_id))
+    assert [each.operation and each.operation.id for each in again] == [
+        each.operation and each.operation.id for each in made
+    ]
+    counts = client.batch.counts()
+    assert counts.draft == 1
+    assert counts.queued + counts.running + counts.succeeded == 1200
+
+
 def test_the_command_line(real: Process, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
     file.write_text('{"id": "a"}\n{"id": "b", "fail": "why"}\n')
@@ -249,6 +267,7 @@ def test_the_command_line(real: Process, tmp_path: Path) -> None:
     file.write_text('{"fail": "why"}\n')
     assert run("submit", str(file), "--handler", "gated", "--wait", "--task-id", "two")[0] == 1
     assert len(run("list", "--json")[1].splitlines()) == 3
+    assert "SUCCEEDED\t2" in run("counts")[1]
     assert run("delete", "two") == (0, "", "")
     assert run("wait", "two")[0] == 1
     assert "echo" in run("handlers")[1]

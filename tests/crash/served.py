@@ -19,6 +19,7 @@ from batchyard.v1 import batch_task_service_pb2_grpc
 from batchyard_worker import isolation
 from tests.support import processes
 from tests.support.eventually import eventually_in_loop
+from tests.support.kept import check_counts
 from tests.support.server import SECONDS, command
 
 T = TypeVar("T")
@@ -147,6 +148,7 @@ class Server:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         finally:
             connection.close()
+        check_counts(copy)
 
 
 class _Life:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from google.rpc import code_pb2
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
 from batchyard.v1.batch_task_service_pb2 import (
     AppendRecordsRequest,
+    BatchCreateBatchTasksRequest,
+    BatchCreateBatchTasksResponse,
     CancelBatchTaskRequest,
     CreateBatchTaskRequest,
     DeleteBatchTaskRequest,
@@ -115,8 +118,8 @@ class Clients:
 
     async def mixed(self) -> None:
         """One of the short ones. A cancel costs a worker, so these are few."""
-        jobs = (self.small, self.reactivated, self.retried, self.paused, self.cancelled, self.dropped)
-        await self._chance.choices(jobs, (5, 2, 2, 1, 1, 1))[0]()
+        jobs = (self.small, self.several, self.reactivated, self.retried, self.paused, self.cancelled, self.dropped)
+        await self._chance.choices(jobs, (5, 2, 2, 2, 1, 1, 1))[0]()
 
     async def small(self) -> None:
         """A few records inline; sometimes all of them fail."""
@@ -131,6 +134,22 @@ class Clients:
             await self.append(entry, records, self._chance.randint(1, 20))
             await self.start(entry)
         await self.finish(entry)
+
+    async def several(self) -> None:
+        """Some tasks of a few records, made in one call."""
+        entries = [self._open("several", OK * self._chance.randint(1, 5)) for _ in range(self._chance.randint(2, 20))]
+        request = BatchCreateBatchTasksRequest(parent=PARENT, atomic=self._chance.random() < 0.5)
+        for entry in entries:
+            request.requests.append(self._create_request(entry, [record(each, 0.0) for each in entry.plan]))
+        if self._chance.random() < 0.5:  # one id for all of them
+            request.request_id = str(uuid.uuid4())
+            for each in request.requests:
+                each.request_id = ""
+        response: BatchCreateBatchTasksResponse = await self._session.unary("BatchCreateBatchTasks", request)
+        for entry, result in zip(entries, response.results, strict=True):
+            self._created(entry, result.operation, len(entry.plan))
+        for entry in entries:
+            await self.finish(entry)
 
     async def slow(self) -> None:
         """Records that are stored one by one, so that there is something to merge."""
@@ -183,7 +202,12 @@ class Clients:
     # -- calls, each with its lines in the ledger ---------------------------------------------------------------
 
     async def create(self, entry: Entry, records: Sequence[RecordInput]) -> None:
-        """CreateBatchTask with the server's choice of id."""
+        """CreateBatchTask."""
+        request = self._create_request(entry, records)
+        self._created(entry, await self._session.unary("CreateBatchTask", request), len(records))
+
+    def _create_request(self, entry: Entry, records: Sequence[RecordInput]) -> CreateBatchTaskRequest:
+        """With the server's choice of id."""
         task = BatchTaskInfo(
             handler="noted",
             labels={LABEL: entry.label},
@@ -193,19 +217,21 @@ class Clients:
             task.constraints.max_retry_count = entry.retries
             task.retry_policy.retryable_codes.append(code_pb2.INVALID_ARGUMENT)
             task.retry_policy.initial_backoff.FromMilliseconds(self._chance.choice((0, 200)))
-        request = CreateBatchTaskRequest(
+        return CreateBatchTaskRequest(
             parent=PARENT,
             batch_task=task,
             records=records,
             start=not entry.draft,
             request_id=entry.ask("create"),
         )
-        operation: Operation = await self._session.unary("CreateBatchTask", request)
+
+    def _created(self, entry: Entry, operation: Operation, records: int) -> None:
+        """The answer came."""
         metadata = BatchTaskMetadata()
         assert operation.metadata.Unpack(metadata)
         entry.name, entry.operation = metadata.batch_task, operation.name
         entry.ack("create")
-        entry.did_append(len(records))
+        entry.did_append(records)
 
     async def append(self, entry: Entry, records: Sequence[RecordInput], size: int) -> None:
         """AppendRecords in messages of `size` records, again from where the server is after a break."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard.v1.batch_task_pb2 import BatchTaskInfo, BatchTaskMetadata
+from batchyard.v1.batch_task_pb2 import BatchTaskCounts, BatchTaskInfo, BatchTaskMetadata
 from tests.property import asked, judge, readings
 from tests.property.events import Granted
 from tests.property.life import Task
@@ -220,6 +221,10 @@ class Session:
         page = service.ListBatchTasksResponse.FromString(self.world.read("ListBatchTasks", request))
         listed = self.model.listed(project)
         judge.same("list", [each.name for each in page.batch_tasks], [each.name for each in listed])
+        counted = Counter(task.state.lower() for task in listed)
+        counts = service.GetBatchTaskCountsRequest(name=f"projects/{project}/batchTaskCounts")
+        kept = BatchTaskCounts.FromString(self.world.read("GetBatchTaskCounts", counts))
+        judge.same("counts", kept, BatchTaskCounts(name=counts.name, **counted))
         for info, task in zip(page.batch_tasks, listed, strict=True):
             expected = judge.info_of(task)
             judge.check_info(info, task, expected)

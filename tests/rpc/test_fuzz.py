@@ -53,6 +53,9 @@ def _messages(operation: str) -> dict[str, bytes]:
     wait.timeout.nanos = 1
     return {
         SERVICE + "CreateBatchTask": big.SerializeToString(),
+        SERVICE + "BatchCreateBatchTasks": service.BatchCreateBatchTasksRequest(
+            parent=PROJECT, requests=[big, create("one more")], atomic=True, request_id=world.fresh_request_id()
+        ).SerializeToString(),
         SERVICE + "AppendRecords": service.AppendRecordsRequest(
             name=draft, first_index=2, records=[world.record("1", "x"), world.record("2", "y")]
         ).SerializeToString(),
@@ -60,6 +63,9 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetBatchTask": service.GetBatchTaskRequest(name=draft).SerializeToString(),
         SERVICE + "ListBatchTasks": service.ListBatchTasksRequest(parent=PROJECT, page_size=3).SerializeToString(),
         SERVICE + "StreamBatchTasks": service.StreamBatchTasksRequest(parent=PROJECT).SerializeToString(),
+        SERVICE + "GetBatchTaskCounts": service.GetBatchTaskCountsRequest(
+            name=f"{PROJECT}/batchTaskCounts"
+        ).SerializeToString(),
         SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "UpdateBatchTask": update.SerializeToString(),

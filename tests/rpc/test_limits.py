@@ -119,6 +119,11 @@ def _number(part: str, field: str) -> Walk:
     return Walk(CREATE, _part(part, field), number=True)
 
 
+def _batch(count: int) -> service.BatchCreateBatchTasksRequest:
+    """So many creates."""
+    return service.BatchCreateBatchTasksRequest(parent=world.PROJECT, requests=[create(start=False)] * count)
+
+
 def _content_type(size: int) -> service.CreateBatchTaskRequest:
     made = create()
     made.records[0].payload.content_type = "x" * size
@@ -150,6 +155,7 @@ WALKS = {
     "CONTENT_TYPE": Walk(CREATE, _content_type, "records[0].payload.content_type"),
     "RECORD": Walk(CREATE, _record, "records[0]"),
     "RECORDS": Walk(CREATE, lambda n: create(records=n)),
+    "BATCH_CREATE": Walk("BatchCreateBatchTasks", _batch),
     "REASON": Walk("CancelBatchTask", lambda n: service.CancelBatchTaskRequest(name=name("draft"), reason="x" * n)),
 }
 

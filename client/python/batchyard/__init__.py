@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchyard._aio.batch import AsyncBatch
     from batchyard._aio.client import AsyncClient
     from batchyard._aio.handlers import AsyncHandlers
+    from batchyard._aio.many import AsyncSubmission
     from batchyard._aio.operation import AsyncOperation, AsyncOperations
     from batchyard._aio.result import AsyncBatchTaskResult
     from batchyard._aio.task import AsyncBatchTaskOperation
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
         WrongOperationStatusError,
     )
     from batchyard._info import BatchTaskInfo, HandlerInfo
+    from batchyard._new_task import NewTask
     from batchyard._operation_status import OperationStatus
     from batchyard._policies import FailurePolicy, RetryPolicy
     from batchyard._progress import RichProgress, rich_progress
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
     from batchyard._sync.batch import Batch
     from batchyard._sync.client import Client
     from batchyard._sync.handlers import Handlers
+    from batchyard._sync.many import Submission
     from batchyard._sync.operation import Operation, Operations
     from batchyard._sync.result import BatchTaskResult
     from batchyard._sync.task import BatchTaskOperation
@@ -117,6 +120,7 @@ _HOME = {
     "_aio.batch": ("AsyncBatch",),
     "_aio.client": ("AsyncClient",),
     "_aio.handlers": ("AsyncHandlers",),
+    "_aio.many": ("AsyncSubmission",),
     "_aio.operation": (
         "AsyncOperation",
         "AsyncOperations",
@@ -198,6 +202,7 @@ _HOME = {
         "BatchTaskInfo",
         "HandlerInfo",
     ),
+    "_new_task": ("NewTask",),
     "_operation_status": ("OperationStatus",),
     "_policies": (
         "FailurePolicy",
@@ -227,6 +232,7 @@ _HOME = {
     "_sync.batch": ("Batch",),
     "_sync.client": ("Client",),
     "_sync.handlers": ("Handlers",),
+    "_sync.many": ("Submission",),
     "_sync.operation": (
         "Operation",
         "Operations",
@@ -253,6 +259,7 @@ __all__ = [
     "AsyncHandlers",
     "AsyncOperation",
     "AsyncOperations",
+    "AsyncSubmission",
     "Batch",
     "BatchTaskCancelled",
     "BatchTaskError",
@@ -291,6 +298,7 @@ __all__ = [
     "InvalidPlaceholderError",
     "InvalidTokenError",
     "MalformedRequestError",
+    "NewTask",
     "NoRecordsError",
     "NonzeroExitError",
     "NotFoundError",
@@ -321,6 +329,7 @@ __all__ = [
     "ServerFaultError",
     "StopReason",
     "StoreUnavailableError",
+    "Submission",
     "Subtask",
     "SubtaskState",
     "TaskChanges",

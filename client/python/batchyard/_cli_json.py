@@ -33,7 +33,9 @@ def plain(message: Message) -> Any:
     if message.DESCRIPTOR.full_name.startswith(_WELL_KNOWN):
         return json_format.MessageToDict(message)
     fields = {field.name: _plain_field(field, value) for field, value in message.ListFields()}
-    if isinstance(message, (batch_task_pb2.RecordCounts, subtask_pb2.IndexRange)):  # zeros are news here
+    if isinstance(
+        message, (batch_task_pb2.RecordCounts, batch_task_pb2.BatchTaskCounts, subtask_pb2.IndexRange)
+    ):  # zeros are news here
         return {field.name: fields.get(field.name, 0) for field in message.DESCRIPTOR.fields}
     return fields
 

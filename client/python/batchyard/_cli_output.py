@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASK_COLUMNS = ("task", "state", "handler", "ended", "records", "failed", "created", "display name", "archived")
 SUBTASK_COLUMNS = ("subtask", "state", "records", "worker", "node", "started", "ended", "exit code", "error")
 ATTEMPT_COLUMNS = ("generation", "attempt", "state", "worker", "started", "ended", "exit code", "error")
+COUNT_COLUMNS = ("state", "tasks")
 HANDLER_COLUMNS = ("handler", "kind", "isolation", "available", "description")
 
 

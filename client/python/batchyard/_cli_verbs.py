@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from batchyard import _cli_json, _cli_output, _payload
 from batchyard._cli_options import InputError, settings_of
+from batchyard._enums import BatchTaskState
 from batchyard.v1 import payload_pb2, record_pb2
 
 if TYPE_CHECKING:
@@ -68,6 +69,17 @@ def list_tasks(client: Client, args: Namespace) -> int:
     found = client.batch.list_info(timeout=args.timeout)
     infos = _first((info for info in found if args.state in {None, info.state.name.lower()}), args.limit)
     return _show_all(infos, _cli_output.TASK_COLUMNS, _cli_output.task_row, args)
+
+
+def counts(client: Client, args: Namespace) -> int:
+    """Show how many tasks of the project are in each state."""
+    found = client.batch.counts(timeout=args.timeout)
+    if args.json:
+        _cli_output.write(_cli_json.dumps(_cli_json.plain(found)))
+        return ALL_SUCCEEDED
+    states = [state.name for state in BatchTaskState if state]
+    _cli_output.table(_cli_output.COUNT_COLUMNS, ((state, getattr(found, state.lower())) for state in states))
+    return ALL_SUCCEEDED
 
 
 def results(client: Client, args: Namespace) -> int:

@@ -45,6 +45,9 @@ BY_CODE: Final[dict[grpc.StatusCode, type[_errors.RpcError]]] = {
 }
 
 
+_NUMBERED: Final = {code.value[0]: code for code in _StatusCode}
+
+
 class _NoRecordsToCreateError(_errors.NoRecordsError, _errors.InvalidArgumentError):
     """NO_RECORDS of a create that starts; caught as either of its bases."""
 
@@ -149,6 +152,13 @@ def rpc_error(error: grpc.RpcError) -> _errors.RpcError:
         status = None
     detail = read_details(status.details) if status is not None else _errors.ErrorDetail()
     return rpc_error_class(code, detail.reason)(code, text, detail)
+
+
+def status_error(status: Status) -> _errors.RpcError:
+    """Make the exception for a call that was one of many: its status is part of their answer."""
+    detail = read_details(status.details)
+    code = _NUMBERED.get(status.code, _StatusCode.UNKNOWN)
+    return rpc_error_class(code, detail.reason)(code, status.message, detail)
 
 
 def rpc_error_class(code: grpc.StatusCode, reason: str) -> type[_errors.RpcError]:

@@ -1,6 +1,9 @@
-"""Resource names: built from ids, taken apart into ids."""
+"""Resource names: built from ids, taken apart into ids; and request ids that are made of others."""
 
 from __future__ import annotations
+
+import hashlib
+import uuid
 
 
 def project_name(project: str) -> str:
@@ -13,6 +16,12 @@ def child_name(project: str, collection: str, value: str) -> str:
     if not value:
         raise ValueError(f"an id or name of {collection} is needed, not an empty string")
     return value if "/" in value else f"{project_name(project)}/{collection}/{value}"
+
+
+def derived_id(request_id: str, part: str) -> str:
+    """Return the UUID4-shaped id of a further request of the same call: the same in every process that repeats it."""
+    digest = hashlib.sha256(f"{request_id}/{part}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
 def last_id(name: str) -> str:

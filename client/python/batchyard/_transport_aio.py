@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from batchyard._new_task import NewTask
 from batchyard._records import MessageBuilder, check_records
 from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
+from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
+Task: TypeAlias = NewTask | CreateBatchTaskRequest
+Tasks: TypeAlias = Iterable[Task] | AsyncIterable[Task]
 sleep = asyncio.sleep
 # Seconds within which the status of a call that has ended arrives.
 _STATUS_TIMEOUT: Final = 0.5
@@ -109,6 +113,18 @@ def _at_once(status: Coroutine[Any, Any, Any]) -> Any:
         return stop.value
     status.close()
     return None
+
+
+async def numbered(tasks: Tasks) -> AsyncIterator[tuple[int, Task]]:
+    """Yield them with their positions, one by one as they are asked for."""
+    index = 0
+    if isinstance(tasks, AsyncIterable):
+        async for task in tasks:
+            yield index, task
+            index += 1
+        return
+    for each in enumerate(tasks):
+        yield each
 
 
 class Source:

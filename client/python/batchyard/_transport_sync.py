@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from batchyard._new_task import NewTask
 from batchyard._records import MessageBuilder, check_records
+from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
 Records: TypeAlias = Iterable[object]
+Task: TypeAlias = NewTask | CreateBatchTaskRequest
+Tasks: TypeAlias = Iterable[Task]
 sleep = time.sleep
 
 
@@ -111,6 +115,11 @@ class AppendStream(Stream):
         """Give the call up and let grpc's own thread go. May be repeated."""
         super().cancel()
         self._outgoing.put(None)
+
+
+def numbered(tasks: Tasks) -> Iterator[tuple[int, Task]]:
+    """Yield them with their positions, one by one as they are asked for."""
+    return iter(enumerate(tasks))
 
 
 class Source:

@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     states = [state.name.lower() for state in BatchTaskState if state]
     listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
     _limit(listed)
+    verb("counts", _cli_verbs.counts, "Show how many tasks of the project are in each state.", task=False)
     verb("get", _cli_verbs.get, "Show one task.")
     poll_timeout(verb("wait", _cli_verbs.wait, "Wait for the end of a task."))
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")

@@ -18,7 +18,7 @@ from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.codec import parts
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument
-from batchyard_server.model.settings import Settings
+from batchyard_server.model.settings import DEFAULTS, Settings
 
 M = TypeVar("M", bound=Message)
 
@@ -86,9 +86,15 @@ def copy(source: M, to: M, fields: Collection[str]) -> None:
 def fixed_info(*, name: str, uid: str, create_us: int, configuration: Configuration) -> bytes:
     """`Task.fixed`: serialized BatchTaskInfo with the name, and what callers chose; it ends with the parameters."""
     head = BatchTaskInfo(name=name, uid=uid, create_time=parts.timestamp(create_us)).SerializeToString()
-    fixed = head + configuration.shown
+    return head + chosen(configuration)
+
+
+def chosen(configuration: Configuration) -> bytes:
+    """What `fixed_info` has behind its head: all that callers chose, the parameters last."""
     parameters = configuration.parameters
-    return fixed + _PARAMETERS_TAG + parts.varint(len(parameters)) + parameters if parameters else fixed
+    if not parameters:
+        return configuration.shown
+    return configuration.shown + _PARAMETERS_TAG + parts.varint(len(parameters)) + parameters
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ def _settings(info: BatchTaskInfo) -> Settings:
         given |= _retry_policy(info)
     if info.HasField("failure_policy"):
         given |= _failure_policy(info)
-    return Settings(**given)
+    return Settings(**given) if given else DEFAULTS
 
 
 def _constraints(info: BatchTaskInfo) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _RECORD_ID = attrgetter("record_id")
+_SMALLEST_BOUND = min(limits.RECORD_ID.maximum, limits.CONTENT_TYPE.maximum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,9 @@ class Append:
     size: int
 
 
-def created_inputs(raw: bytes, request: service.CreateBatchTaskRequest) -> Inputs:
-    """The records of a CreateBatchTask, `request` being `raw` parsed. Raises InvalidArgument."""
-    if not request.records:
-        return Inputs((), ())
-    return _check(shadow_pb2.RawCreate.FromString(raw).records, request.records)
+def created_inputs(raw: shadow_pb2.RawCreate, request: service.CreateBatchTaskRequest) -> Inputs:
+    """The records of a CreateBatchTask; both are made of the same bytes. Raises InvalidArgument."""
+    return _check(raw.records, request.records) if request.records else Inputs((), ())
 
 
 def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
@@ -83,10 +82,10 @@ def _check(raws: Iterable[bytes], records: Iterable[RecordInput]) -> Inputs:
     ids = (
         [(record_id, position) for position, record_id in enumerate(record_ids) if record_id] if any(record_ids) else []
     )
-    if len(dict(ids)) < len(ids):
+    if ids and len(dict(ids)) < len(ids):
         raise _duplicate(ids)
     # A record that is as short as the smallest bound keeps them all: most are, and need no second look.
-    if max(map(len, kept)) > min(limits.RECORD_ID.maximum, limits.CONTENT_TYPE.maximum):
+    if max(map(len, kept)) > _SMALLEST_BOUND:
         for position, (raw, record) in enumerate(zip(kept, records, strict=True)):
             _check_record(position, raw, record)
     return Inputs(kept, ids)

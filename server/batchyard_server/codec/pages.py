@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.longrunning import operations_pb2 as lro
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard.v1.batch_task_pb2 import BatchTaskInfo
+from batchyard.v1.batch_task_pb2 import BatchTaskCounts, BatchTaskInfo
 from batchyard.v1.handler_pb2 import Handler
 from batchyard_server.codec import parts
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model.handler import HandlerStatus
 from batchyard_server.model.names import HandlerName
-from batchyard_server.model.states import WaitingReason
+from batchyard_server.model.states import TaskState, WaitingReason
 
 EMPTY = b""  # google.protobuf.Empty
 
@@ -69,6 +69,12 @@ def done_operation(*, metadata: bytes, info: bytes) -> bytes:
     operation.response.type_url = "type.googleapis.com/batchyard.v1.BatchTaskInfo"
     operation.response.value = info
     return operation.SerializeToString()
+
+
+def task_counts(project: str, counts: Mapping[TaskState, int]) -> bytes:
+    """Serialized BatchTaskCounts. Its fields are the states in lower case."""
+    fields = {state.name.lower(): count for state, count in counts.items()}
+    return BatchTaskCounts(name=f"projects/{project}/batchTaskCounts", **fields).SerializeToString()
 
 
 def waiting(reason: WaitingReason) -> bytes:

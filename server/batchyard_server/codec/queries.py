@@ -81,6 +81,11 @@ def get_task(raw: bytes) -> TaskName:
     return names.parse_task(parse(service.GetBatchTaskRequest, raw).name)
 
 
+def get_task_counts(raw: bytes) -> str:
+    """Read GetBatchTaskCounts: the project."""
+    return names.parse_counts(parse(service.GetBatchTaskCountsRequest, raw).name)
+
+
 def get_record(raw: bytes) -> GetRecord:
     """Read GetRecord; the default view is FULL."""
     request = parse(service.GetRecordRequest, raw)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import Message
 
 from batchyard.v1 import batch_task_service_pb2 as service
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard_server.codec import configuration, inputs, update
 from batchyard_server.codec.configuration import Configuration, at_most, check_id
 from batchyard_server.codec.parts import parse
+from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
 from batchyard_server.model.names import OperationName, TaskName
@@ -83,10 +86,19 @@ def create_task(raw: bytes) -> CreateTask:
     """Read CreateBatchTask."""
     request = parse(service.CreateBatchTaskRequest, raw)
     project = names.parse_project(request.parent)
-    info = request.batch_task
+    return checked_create(project, request, shadow_pb2.RawCreate.FromString(raw), configuration.read)
+
+
+def checked_create(
+    project: str,
+    request: service.CreateBatchTaskRequest,
+    raw: shadow_pb2.RawCreate,
+    read: Callable[[BatchTaskInfo], Configuration],
+) -> CreateTask:
+    """A create in a project, `raw` being made of the same bytes; `read` does what configuration.read does."""
     if request.batch_task_id:
         check_id(request.batch_task_id, limits.ID.field)
-    asked = configuration.read(info)
+    asked = read(request.batch_task)
     at_most(limits.RECORDS, len(request.records))
     start = request.start if request.HasField("start") else True
     if start and not request.records:
@@ -98,7 +110,7 @@ def create_task(raw: bytes) -> CreateTask:
         inputs=inputs.created_inputs(raw, request),
         start=start,
         validate_only=request.validate_only,
-        request=_request_key("create", project, request),
+        request=request_key("create", project, request),
     )
 
 
@@ -130,7 +142,7 @@ def update_task(raw: bytes) -> UpdateTask:
         name=name,
         etag=request.batch_task.etag,
         patch=update.read(request),
-        request=_request_key("update", name.project, request),
+        request=request_key("update", name.project, request),
     )
 
 
@@ -145,7 +157,7 @@ def reactivate_task(raw: bytes) -> ReactivateTask:
         name=name,
         etag=request.etag,
         everything=request.scope == scopes.ALL,
-        request=_request_key("reactivate", name.project, request),
+        request=request_key("reactivate", name.project, request),
     )
 
 
@@ -154,7 +166,7 @@ def cancel_task(raw: bytes) -> ChangeTask:
     request = parse(service.CancelBatchTaskRequest, raw)
     name = names.parse_task(request.name)
     at_most(limits.REASON, len(request.reason.encode()))
-    key = _request_key("cancel", name.project, request)
+    key = request_key("cancel", name.project, request)
     return ChangeTask(name=name, etag=request.etag, request=key, reason=request.reason)
 
 
@@ -167,7 +179,7 @@ def delete_task(raw: bytes) -> DeleteTask:
         etag=request.etag,
         allow_missing=request.allow_missing,
         force=request.force,
-        request=_request_key("delete", name.project, request),
+        request=request_key("delete", name.project, request),
     )
 
 
@@ -186,10 +198,10 @@ def _change(
 ) -> ChangeTask:
     """A verb that needs nothing but the task."""
     name = names.parse_task(request.name)
-    return ChangeTask(name=name, etag=request.etag, request=_request_key(verb, name.project, request))
+    return ChangeTask(name=name, etag=request.etag, request=request_key(verb, name.project, request))
 
 
-def _request_key(verb: str, project: str, request: Message) -> RequestKey | None:
+def request_key(verb: str, project: str, request: Message) -> RequestKey | None:
     """Identity of the call (AIP-155): what it asks for, whatever the order in which its maps were filled."""
     request_id: str = getattr(request, "request_id")  # noqa: B009 - Message does not declare it
     if not request_id:

@@ -53,6 +53,8 @@ def cut_inputs(records: Sequence[bytes], first: int) -> list[InputSegment]:
 
     A segment holds at most limits.SEGMENT_RECORDS and limits.SEGMENT_BYTES, but never less than one record.
     """
+    if len(records) == 1:
+        return [InputSegment(first=first, count=1, blob=join_inputs(records))]
     segments: list[InputSegment] = []
     if 0 < len(records) <= limits.SEGMENT_RECORDS and sum(map(len, records)) <= limits.SEGMENT_BYTES:
         blob = join_inputs(records)

@@ -41,6 +41,11 @@ def info(task: Task) -> bytes:
 
 def mutable_info(task: Task) -> bytes:
     """Serialized BatchTaskInfo with the fields that change. `error` shows in a final state only."""
+    return mutable_message(task).SerializeToString()
+
+
+def mutable_message(task: Task) -> batch_task_pb2.BatchTaskInfo:
+    """The same, not serialized yet."""
     message = _INFO(
         state=task.state,  # pyright: ignore[reportArgumentType] - the enums have the same numbers
         stop_reason=task.stop_reason,  # pyright: ignore[reportArgumentType]
@@ -56,7 +61,7 @@ def mutable_info(task: Task) -> bytes:
     )
     if task.error and task.state.is_final:
         message.error.ParseFromString(task.error)
-    return message.SerializeToString()
+    return message
 
 
 def name_of(info: bytes) -> TaskName:
@@ -119,16 +124,21 @@ def operation(op: Operation, task: Task, *, failures: Failures = (), running: in
     `task` and `running` count only while the operation is not done. `failures` become `failed_requests`; lists leave
     them out.
     """
+    head = operation_head(op, task, failures=failures, running=running)
+    return head + _OPERATION_DONE + op.result if op.done else head
+
+
+def operation_head(op: Operation, task: Task, *, failures: Failures = (), running: int = 0) -> bytes:
+    """The same without what its end brought: `name` and `metadata` alone."""
     if op.done:
         failed = _METADATA.FromString(op.metadata).counts.failed if failures else 0
         body = op.metadata + _failed_requests(failures, failed)
     else:
         body = metadata(task, create_us=op.create_us, failures=failures, running=running)
-    head = operations_pb2.Operation(
+    return operations_pb2.Operation(
         name=f"projects/{op.project}/operations/{op.operation_id}",
         metadata=Any(type_url=TYPE_URL + _METADATA.DESCRIPTOR.full_name, value=body),
     ).SerializeToString()
-    return head + _OPERATION_DONE + op.result if op.done else head
 
 
 def all_failed_error(task: Task, failures: Failures) -> bytes:

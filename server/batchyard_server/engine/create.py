@@ -20,9 +20,10 @@ async def create_task(deps: Deps, asked: CreateTask) -> bytes:
     Raises: NotFound (handler; or what an earlier call with this request_id made is gone), AlreadyExists,
     InvalidArgument (DUPLICATE_RECORD_ID).
     """
-    if deps.handlers.get(asked.configuration.handler) is None:
-        raise NotFound(HANDLER_TYPE, str(HandlerName(asked.project, asked.configuration.handler)))
-    task = _new_task(deps, asked)
+    missing = missing_handler(deps, asked)
+    if missing is not None:
+        raise missing
+    task = new_task(deps, asked)
     if asked.validate_only:
         return await _validated(deps, task)
     new = NewTask(task=task, segments=segments.cut_inputs(asked.inputs.records, 0), record_ids=list(asked.inputs.ids))
@@ -43,7 +44,16 @@ async def create_task(deps: Deps, asked: CreateTask) -> bytes:
     )
 
 
-def _new_task(deps: Deps, asked: CreateTask) -> Task:
+def missing_handler(deps: Deps, asked: CreateTask) -> NotFound | None:
+    """Why it cannot be made, if there is no such handler."""
+    handler = asked.configuration.handler
+    if deps.handlers.get(handler) is not None:
+        return None
+    return NotFound(HANDLER_TYPE, str(HandlerName(asked.project, handler)))
+
+
+def new_task(deps: Deps, asked: CreateTask) -> Task:
+    """The task that a create asks for, not stored yet."""
     now = deps.clock.now_us()
     uid = uuid7(deps.clock, deps.randomness)
     task_id = asked.task_id or uid

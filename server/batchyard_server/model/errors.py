@@ -182,6 +182,18 @@ class StaleLease(Exception):
     """An outcome came under a lease that no longer holds its indexes. Nothing was stored."""
 
 
+class Refused(Exception):
+    """Of mutations that are made together or not at all one was refused: its `position` among them, and why.
+
+    Nothing was stored. Never leaves the server: see `placed`.
+    """
+
+    def __init__(self, position: int, error: BatchyardError) -> None:
+        super().__init__(position, error)
+        self.position = position
+        self.error = error
+
+
 class ResourceExhausted(BatchyardError):
     """Something ran out; `subject` names it."""
 
@@ -200,3 +212,16 @@ class Unavailable(BatchyardError):
     def __init__(self, reason: Reason, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(reason, message)
         self.retry_seconds = retry_seconds
+
+
+def placed(error: BatchyardError, index: int) -> BatchyardError:
+    """The same error, of request `index` of a batch that is refused as a whole; metadata `index`."""
+    place = f"requests[{index}]"
+    error.metadata["index"] = str(index)
+    if isinstance(error, InvalidArgument):
+        error.field = f"{place}.{error.field}" if error.field else place
+        error.metadata["field"] = error.field
+        error.message = f"{error.field}: {error.description}"
+    else:
+        error.message = f"{place}: {error.message}"
+    return error

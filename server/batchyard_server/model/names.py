@@ -11,10 +11,12 @@ from batchyard_server.model.errors import InvalidArgument
 ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TASK_TYPE = "batchyard.dev/BatchTask"
 RECORD_TYPE = "batchyard.dev/Record"
+PROJECT_TYPE = "batchyard.dev/Project"
 HANDLER_TYPE = "batchyard.dev/Handler"
 OPERATION_TYPE = "longrunning.googleapis.com/Operation"
 
 _PROJECT = re.compile(rf"projects/({ID.pattern})")
+_COUNTS = re.compile(rf"projects/({ID.pattern})/batchTaskCounts")
 _TASK = re.compile(rf"projects/({ID.pattern})/batchTasks/({ID.pattern})")
 _RECORD = re.compile(rf"projects/({ID.pattern})/batchTasks/({ID.pattern})/records/(0|[1-9][0-9]{{0,17}})")
 _HANDLER = re.compile(rf"projects/({ID.pattern})/handlers/({ID.pattern})")
@@ -84,6 +86,11 @@ def _match(pattern: re.Pattern[str], text: str, field: str, form: str) -> tuple[
 def parse_project(text: str, field: str = "parent") -> str:
     """Return the id in `projects/{project}`. Raises InvalidArgument naming `field`."""
     return _match(_PROJECT, text, field, "projects/{project}")[0]
+
+
+def parse_counts(text: str, field: str = "name") -> str:
+    """Return the id in `projects/{project}/batchTaskCounts`. Raises InvalidArgument naming `field`."""
+    return _match(_COUNTS, text, field, "projects/{project}/batchTaskCounts")[0]
 
 
 def parse_task(text: str, field: str = "name") -> TaskName:

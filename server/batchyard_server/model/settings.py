@@ -81,6 +81,8 @@ class Settings:
 
     def text(self) -> str:
         """As kept in a store: JSON of what differs from the defaults; "" = nothing does."""
+        if self is DEFAULTS:
+            return ""
         changed = {each: getattr(self, each) for each in _NAMES if getattr(self, each) != getattr(DEFAULTS, each)}
         return json.dumps(changed) if changed else ""
 

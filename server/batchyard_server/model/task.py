@@ -112,11 +112,20 @@ class InputSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
-    """What a create stores. `record_ids`: (record_id, index) of the records that have one."""
+    """What a create stores.
+
+    Attributes:
+        record_ids: (record_id, index) of the records that have one.
+        like: a task that differs from this one in its ids and names alone (key, task_id, uid, operation, fixed), the
+            same one for many of them; None = there is none.
+        mutable: with `like`, what `codec.task_bytes.mutable_info` makes of the task.
+    """
 
     task: Task
     segments: list[InputSegment]
     record_ids: list[tuple[str, int]]
+    like: Task | None = None
+    mutable: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from batchyard_server.codec import bulk as codec_bulk
 from batchyard_server.codec import pages, queries, requests
 from batchyard_server.codec.inputs import Append
 from batchyard_server.engine import (
     append,
     attempts,
+    bulk,
     cancel,
+    counts,
     create,
     delete,
     handlers,
@@ -40,11 +43,13 @@ class BatchTasks:
     def register(self, service: Service, gate: Gate) -> None:
         """Add every method; while draining `gate` refuses what changes or streams."""
         service.unary("CreateBatchTask", gate.unary(self.create_batch_task))
+        service.unary("BatchCreateBatchTasks", gate.unary(self.batch_create_batch_tasks))
         service.bidi("AppendRecords", gate.bidi(self.append_records))
         service.unary("StartBatchTask", gate.unary(self.start_batch_task))
         service.unary("GetBatchTask", self.get_batch_task)
         service.unary("ListBatchTasks", self.list_batch_tasks)
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
+        service.unary("GetBatchTaskCounts", self.get_batch_task_counts)
         service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
         service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
         service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
@@ -62,6 +67,10 @@ class BatchTasks:
     async def create_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """CreateBatchTask."""
         return await create.create_task(self._deps, requests.create_task(raw))
+
+    async def batch_create_batch_tasks(self, raw: bytes, _context: Context) -> bytes:
+        """BatchCreateBatchTasks."""
+        return await bulk.create_tasks(self._deps, codec_bulk.create_tasks(raw))
 
     async def append_records(self, raws: AsyncIterator[bytes], _context: Context) -> Messages:
         """AppendRecords."""
@@ -84,6 +93,10 @@ class BatchTasks:
     def stream_batch_tasks(self, raw: bytes, _context: Context) -> Messages:
         """StreamBatchTasks."""
         return tasks.stream_tasks(self._deps, queries.stream_tasks(raw))
+
+    async def get_batch_task_counts(self, raw: bytes, _context: Context) -> bytes:
+        """GetBatchTaskCounts."""
+        return await counts.get_task_counts(self._deps, queries.get_task_counts(raw))
 
     async def pause_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """PauseBatchTask."""

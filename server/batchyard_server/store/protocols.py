@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
+from batchyard_server.model.states import TaskState
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import (
     Attempts,
@@ -126,6 +128,28 @@ class TaskStore(Protocol):
         A known `request` with the same digest returns its task as it is now and stores nothing.
         Raises: AlreadyExists (RESOURCE_EXISTS: id taken without regard to case; REQUEST_ID_REUSED), NotFound (the
         request's task, or its operation, was deleted), InvalidArgument (DUPLICATE_RECORD_ID, field `records`).
+        """
+        ...
+
+    async def new_keys(self, count: int) -> Sequence[int]:
+        """So many values of `Task.key` that no task has, or had, for `create_tasks`; they need not be used."""
+        ...
+
+    async def create_tasks(
+        self, creates: Sequence[tuple[NewTask, RequestKey | None]], request: RequestKey | None, *, atomic: bool
+    ) -> Sequence[Task | BatchyardError]:
+        """Do what `create_task` does for each, in one commit; return the tasks, or why one was refused, in their order.
+
+        Their tasks have keys of `new_keys`. A create that was refused leaves nothing; with `atomic` none leaves
+        anything, and the first one is raised as Refused. `request` is that of the whole, which answers nothing itself:
+        it is remembered for limits.REQUEST_ID_HOURS. Raises AlreadyExists (REQUEST_ID_REUSED) for that one.
+        """
+        ...
+
+    async def task_counts(self, project: str) -> Mapping[TaskState, int]:
+        """How many tasks of the project are in each state, deleted ones left out. Kept, not counted; one snapshot.
+
+        A state without tasks may be missing.
         """
         ...
 

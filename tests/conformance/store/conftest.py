@@ -13,6 +13,7 @@ from batchyard_server.store.protocols import Store
 from batchyard_server.store.sqlite import open_sqlite
 from tests.support.clock import FakeClock, SeededRandomness
 from tests.support.failpoints import SwitchedFailpoints
+from tests.support.kept import check_counts
 
 
 class Driver:
@@ -37,6 +38,7 @@ class Driver:
         self.failpoints.armed.clear()
         while self._open:
             await self._open.pop().close()
+        check_counts(self.directory)
 
     def bytes_in_use(self) -> int:
         """What a closed store holds; free pages are left out, since they are filled first."""

@@ -30,6 +30,8 @@ from google.protobuf.descriptor_pb2 import (
 from google.rpc import error_details_pb2
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+# Resources of which there is one in each project, always (AIP-156).
+SINGLETONS = {"batchyard.dev/BatchTaskCounts"}
 PUBLIC = "batchyard.v1"
 OURS = (PUBLIC, "batchyard_worker.v1", "batchyard_server.codec.v1")
 

@@ -80,16 +80,17 @@ def test_the_http_verb_and_the_body_fit_the_method(method: d.Method) -> None:
 def test_a_custom_method_ends_in_its_own_verb(method: d.Method) -> None:
     assert method.http is not None
     found = route(method.name, method.http)
-    first = re.match(r"[A-Z][a-z]+", method.name)
+    first = re.match(r"Batch[A-Z][a-z]+|[A-Z][a-z]+", method.name)
     assert first is not None
-    assert found.verb == ("" if method.name.startswith(STANDARD) else first.group().lower())
+    verb = first.group()
+    assert found.verb == ("" if method.name.startswith(STANDARD) else verb[0].lower() + verb[1:])
 
 
 @pytest.mark.parametrize("method", with_http, ids=lambda method: method.name)
 def test_the_path_is_the_pattern_of_the_resource_it_names(method: d.Method) -> None:
     assert method.http is not None
     path: str = getattr(method.http, method.http.WhichOneof("pattern") or "get")
-    variable = re.fullmatch(r"/v1/\{([a-z_]+\.name|name|parent)=([^}]*)\}(/[a-zA-Z]+)?(:[a-z]+)?", path)
+    variable = re.fullmatch(r"/v1/\{([a-z_]+\.name|name|parent)=([^}]*)\}(/[a-zA-Z]+)?(:[a-zA-Z]+)?", path)
     assert variable is not None, path
     field = d.message(method.proto.input_type).field(variable.group(1).removesuffix(".name"))
     assert field is not None

@@ -68,8 +68,8 @@ def test_bare_numbers_say_what_they_count() -> None:
     numeric = {FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT32}
     suffixes = "_count|_index|_size|_code|_records"
     known = re.compile(rf"({suffixes}|^index|^attempt|^generation|^order|^view|^priority|^epoch)$")
-    # Every field of the one is a number of records, of the other an index.
-    counts = {"RecordCounts", "IndexRange"}
+    # Every field of them is a number of records, an index, a number of tasks.
+    counts = {"RecordCounts", "IndexRange", "BatchTaskCounts"}
     wrong = [
         f"{found.short}.{field.name}"
         for found, field in fields
@@ -117,7 +117,7 @@ def test_field_1_of_a_request_is_name_or_parent_or_the_resource_of_an_update(met
         assert field.type_name == method.proto.output_type
         assert d.behaviors(field) == {"REQUIRED"}
         return
-    collection = method.name.startswith(("List", "Stream", "Create"))
+    collection = method.name.startswith(("List", "Stream", "Create", "BatchCreate"))
     assert field.name == ("parent" if collection else "name")
     assert field.type == STRING
     reference = d.reference(field)
@@ -140,8 +140,11 @@ def test_a_resource_has_a_name_and_a_pattern_made_of_its_words(found: d.Message)
     assert (field.name, field.number, field.type, d.behaviors(field)) == ("name", 1, STRING, {"IDENTIFIER"})
     kind = option.type.removeprefix("batchyard.dev/")
     assert option.singular == kind[0].lower() + kind[1:]
-    assert option.plural == option.singular + "s"
     [pattern] = option.pattern
+    if option.type in d.SINGLETONS:
+        assert (option.plural, pattern) == (option.singular, f"projects/{{project}}/{option.singular}")
+        return
+    assert option.plural == option.singular + "s"
     assert re.fullmatch(r"projects/\{project\}(/[a-z][a-zA-Z]*/\{[a-z_]+\})*", pattern)
     variable = re.sub(r"(?<!^)([A-Z])", r"_\1", option.singular).lower()
     assert pattern.endswith(f"/{option.plural}/{{{variable}}}")

@@ -13,6 +13,9 @@ WORKER = "batchyard_worker.v1"
 SHADOWS = {
     f"{CODEC}.RawInputs": ("batchyard.v1.AppendRecordsRequest", f"{WORKER}.InputPage"),
     f"{CODEC}.RawCreate": ("batchyard.v1.CreateBatchTaskRequest",),
+    f"{CODEC}.RawBatchCreate": ("batchyard.v1.BatchCreateBatchTasksRequest",),
+    f"{CODEC}.RawBatchCreated": ("batchyard.v1.BatchCreateBatchTasksResponse",),
+    f"{CODEC}.RawBatchCreated.Result": ("batchyard.v1.BatchCreateBatchTasksResponse.Result",),
     f"{CODEC}.RawRecordPage": ("batchyard.v1.ListRecordsResponse", "batchyard.v1.StreamRecordsResponse"),
     f"{CODEC}.RawTaskPage": ("batchyard.v1.ListBatchTasksResponse", "batchyard.v1.StreamBatchTasksResponse"),
     f"{CODEC}.RecordInputHead": ("batchyard.v1.RecordInput",),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from batchyard._errors import BatchyardError
 from batchyard._info import BatchTaskInfo
-from batchyard._names import child_name, project_name
+from batchyard._names import child_name, derived_id, project_name
 from batchyard._progress import Progress, Reporter
 from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
 from batchyard._settings import new_task
 from batchyard._status import BatchTaskStatus
 from batchyard._sync.call import call, stream
+from batchyard._sync.many import Many
 from batchyard._sync.operation import metadata_of
 from batchyard._sync.task import BatchTaskOperation, Scope
 from batchyard._transport_sync import Records, Source
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from batchyard._settings import TaskChanges, TaskSettings
     from batchyard._sync.connection import Connection
-    from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
+    from batchyard._sync.many import Submission
+    from batchyard._transport_sync import Tasks
+    from batchyard.v1.batch_task_pb2 import BatchTaskCounts
+    from batchyard.v1.batch_task_service_pb2 import (
+        AppendRecordsRequest,
+        CreateBatchTaskRequest,
+        StreamBatchTasksResponse,
+    )
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.
 _TIDY_TIMEOUT = 2.0
@@ -105,7 +112,7 @@ class Batch:
 
     def _submit(self, request: CreateBatchTaskRequest, upload: _Upload) -> BatchTaskOperation:
         """Send a small batch within the request; stream a larger one into a draft."""
-        source, builder, start = upload.source, upload.builder, request.start
+        source, builder = upload.source, upload.builder
         builder.most_records = INLINE_RECORDS
         first = source.next_message(builder)
         builder.most_records = MESSAGE_RECORDS
@@ -114,6 +121,13 @@ class Batch:
             if first is not None:
                 request.records.MergeFrom(first.records)
             return (self._create(request, upload.timeout))[0]
+        return self._stream_in(request, upload, first)
+
+    def _stream_in(
+        self, request: CreateBatchTaskRequest, upload: _Upload, first: AppendRecordsRequest | None
+    ) -> BatchTaskOperation:
+        """Create a draft, append `first` and all that follows it, and start it unless it is to stay one."""
+        source, builder, start = upload.source, upload.builder, request.start
         request.start = False
         operation, state = self._create(request, upload.timeout)
         if state != batch_task_pb2.BatchTaskInfo.DRAFT:  # an earlier call with this request_id has done it all
@@ -122,7 +136,7 @@ class Batch:
         try:
             operation.new_upload(reporter, upload.timeout).send(source, builder, first)
             if start:
-                start_id = _derived_id(request.request_id, "start")
+                start_id = derived_id(request.request_id, "start")
                 operation.start(request_id=start_id, timeout=upload.timeout)
         except BaseException:
             if not upload.repeatable:
@@ -139,6 +153,49 @@ class Batch:
         task = metadata_of(operation)
         handle = BatchTaskOperation(self._connection, task.batch_task, operation.name, task.generation)
         return handle, task.state
+
+    def run_many(self, tasks: Tasks, *, request_id: str | None = None, timeout: float = 60) -> Iterator[Submission]:
+        """Create any number of batch tasks, and yield what became of each, in their order.
+
+        They travel many in one call, and are read and sent as what became of them is asked for: iterate to the end.
+        One that is refused stops no other. What passes (the server is restarted, its disk is full) is tried again;
+        nothing is doubled by that.
+
+        Args:
+            tasks: any iterable of `NewTask` (or of `batchyard.v1.CreateBatchTaskRequest`), also a generator
+                (asynchronous client: or asynchronous iterable). One with many records is streamed, as by `run`.
+            request_id: UUID4 that makes the whole safe to repeat, also from another process: the same tasks in the same
+                order with the same id are created once. None: new ones.
+            timeout: seconds, of each call with its repetitions.
+
+        Yields:
+            One for each: `.operation`, or `.error` (an RpcError, or a RecordValueError); `.get()` returns the one or
+            raises the other.
+
+        Raises:
+            RpcError: a call was refused as a whole; what was not yielded may be repeated with the same request_id.
+        """
+
+        def upload(
+            request: CreateBatchTaskRequest, source: Source, builder: MessageBuilder, first: AppendRecordsRequest | None
+        ) -> BatchTaskOperation:
+            return self._stream_in(request, _Upload(source, builder, None, request_id is not None, timeout), first)
+
+        return Many(self._connection, request_id, upload, timeout).run(tasks)
+
+    def counts(self, *, timeout: float = 60) -> BatchTaskCounts:
+        """Read how many tasks of the project are in each state.
+
+        Returns:
+            A `batchyard.v1.BatchTaskCounts`: `.draft`, `.queued`, `.running`, `.pausing`, `.paused`, `.cancelling`,
+            `.succeeded`, `.failed`, `.cancelled`.
+
+        Raises:
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        name = f"{project_name(self._connection.project)}/batchTaskCounts"
+        request = batch_task_service_pb2.GetBatchTaskCountsRequest(name=name)
+        return call(self._connection.service.GetBatchTaskCounts, request, timeout)
 
     def get(self, task: str | BatchTaskInfo, *, timeout: float = 60) -> BatchTaskOperation:
         """Return the handle of a batch task.
@@ -273,9 +330,3 @@ class Batch:
         """Yield one handle per task, of its current generation; arguments and errors as of `list_info`."""
         for info in self.list_info(page_size=page_size, status=status, timeout=timeout):
             yield BatchTaskOperation(self._connection, info.name, info.operation, info.generation)
-
-
-def _derived_id(request_id: str, verb: str) -> str:
-    """Return the UUID4-shaped id of a further request of the same call: the same in every process that repeats it."""
-    digest = hashlib.sha256(f"{request_id}/{verb}".encode()).digest()
-    return str(uuid.UUID(bytes=digest[:16], version=4))

@@ -203,3 +203,27 @@ class BatchTaskMetadata(_message.Message):
     failed_requests: _containers.MessageMap[int, _status_pb2.Status]
     failed_requests_truncated: bool
     def __init__(self, batch_task: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[BatchTaskInfo.State, str]] = ..., stop_reason: _Optional[_Union[BatchTaskInfo.StopReason, str]] = ..., counts: _Optional[_Union[RecordCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., subtask_count: _Optional[int] = ..., live_subtask_count: _Optional[int] = ..., failed_requests: _Optional[_Mapping[int, _status_pb2.Status]] = ..., failed_requests_truncated: bool = ...) -> None: ...
+
+class BatchTaskCounts(_message.Message):
+    __slots__ = ("name", "draft", "queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    PAUSING_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLING_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    draft: int
+    queued: int
+    running: int
+    pausing: int
+    paused: int
+    cancelling: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    def __init__(self, name: _Optional[str] = ..., draft: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., pausing: _Optional[int] = ..., paused: _Optional[int] = ..., cancelling: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...

@@ -10,6 +10,7 @@ from google.api import resource_pb2 as _resource_pb2
 from google.longrunning import operations_pb2 as _operations_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -36,6 +37,31 @@ class CreateBatchTaskRequest(_message.Message):
     request_id: str
     validate_only: bool
     def __init__(self, parent: _Optional[str] = ..., batch_task: _Optional[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]] = ..., batch_task_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_record_pb2.RecordInput, _Mapping]]] = ..., start: bool = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class BatchCreateBatchTasksRequest(_message.Message):
+    __slots__ = ("parent", "requests", "atomic", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ATOMIC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    requests: _containers.RepeatedCompositeFieldContainer[CreateBatchTaskRequest]
+    atomic: bool
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., requests: _Optional[_Iterable[_Union[CreateBatchTaskRequest, _Mapping]]] = ..., atomic: bool = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class BatchCreateBatchTasksResponse(_message.Message):
+    __slots__ = ("results",)
+    class Result(_message.Message):
+        __slots__ = ("operation", "status")
+        OPERATION_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        operation: _operations_pb2.Operation
+        status: _status_pb2.Status
+        def __init__(self, operation: _Optional[_Union[_operations_pb2.Operation, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchCreateBatchTasksResponse.Result]
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchCreateBatchTasksResponse.Result, _Mapping]]] = ...) -> None: ...
 
 class AppendRecordsRequest(_message.Message):
     __slots__ = ("name", "first_index", "records")
@@ -104,6 +130,12 @@ class StreamBatchTasksResponse(_message.Message):
     batch_tasks: _containers.RepeatedCompositeFieldContainer[_batch_task_pb2.BatchTaskInfo]
     resume_token: str
     def __init__(self, batch_tasks: _Optional[_Iterable[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class GetBatchTaskCountsRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class CancelBatchTaskRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id", "reason")

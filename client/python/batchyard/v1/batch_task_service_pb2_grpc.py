@@ -51,6 +51,11 @@ class BatchTaskServiceStub(object):
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.CreateBatchTaskRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.BatchCreateBatchTasks = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/BatchCreateBatchTasks',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksResponse.FromString,
+                _registered_method=True)
         self.AppendRecords = channel.stream_stream(
                 '/batchyard.v1.BatchTaskService/AppendRecords',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.AppendRecordsRequest.SerializeToString,
@@ -75,6 +80,11 @@ class BatchTaskServiceStub(object):
                 '/batchyard.v1.BatchTaskService/StreamBatchTasks',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksResponse.FromString,
+                _registered_method=True)
+        self.GetBatchTaskCounts = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/GetBatchTaskCounts',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.FromString,
                 _registered_method=True)
         self.CancelBatchTask = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/CancelBatchTask',
@@ -165,6 +175,22 @@ class BatchTaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreateBatchTasks(self, request, context):
+        """Creates many batch tasks at once (AIP-233), each as CreateBatchTask would.
+
+        Answers with one result per request, in their order: its operation, or the status that CreateBatchTask would have
+        failed with. Those that are created become durable together; the others change nothing. With `atomic` the first
+        refusal that is found is the answer to the whole call, with that code and reason, its place in the fields
+        (`requests[3].batch_task_id`) and as `index` in the metadata, and nothing is created.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD: how many requests, a parent that differs, a validate_only, request_id),
+        ALREADY_EXISTS (REQUEST_ID_REUSED); with `atomic` those of CreateBatchTask, too.
+        Idempotent by request_id: a repeated call answers with each operation as it is now and creates what is missing. A
+        request that has a request_id of its own is known by that one, however it comes again, alone or among others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AppendRecords(self, request_iterator, context):
         """Appends records to a DRAFT, in order, over one stream per task.
 
@@ -214,6 +240,15 @@ class BatchTaskServiceServicer(object):
 
         A cut stream goes on after what was delivered when called with the last resume_token. A message stops at 256 KiB.
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBatchTaskCounts(self, request, context):
+        """Reads how many batch tasks of a project are in each state. The numbers are kept, so it costs the same for any.
+
+        A project that nobody used has none. Errors: INVALID_ARGUMENT (INVALID_FIELD).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,6 +414,11 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.CreateBatchTaskRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
+            'BatchCreateBatchTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateBatchTasks,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksResponse.SerializeToString,
+            ),
             'AppendRecords': grpc.stream_stream_rpc_method_handler(
                     servicer.AppendRecords,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.AppendRecordsRequest.FromString,
@@ -403,6 +443,11 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     servicer.StreamBatchTasks,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksResponse.SerializeToString,
+            ),
+            'GetBatchTaskCounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatchTaskCounts,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.SerializeToString,
             ),
             'CancelBatchTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelBatchTask,
@@ -504,6 +549,33 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/CreateBatchTask',
             batchyard_dot_v1_dot_batch__task__service__pb2.CreateBatchTaskRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateBatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/BatchCreateBatchTasks',
+            batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.BatchCreateBatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -639,6 +711,33 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/StreamBatchTasks',
             batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksRequest.SerializeToString,
             batchyard_dot_v1_dot_batch__task__service__pb2.StreamBatchTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatchTaskCounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/GetBatchTaskCounts',
+            batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.FromString,
             options,
             channel_credentials,
             insecure,

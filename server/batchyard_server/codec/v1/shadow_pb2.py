@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payloadb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"H\n\x0eRawBatchCreate\x12\x36\n\x08requests\x18\x02 \x03(\x0b\x32$.batchyard_server.codec.v1.RawCreate\"\xa5\x01\n\x0fRawBatchCreated\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.batchyard_server.codec.v1.RawBatchCreated.Result\x1aN\n\x06Result\x12\x16\n\toperation\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x13\n\x06status\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x42\x0c\n\n_operationB\t\n\x07_status\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payloadb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAWINPUTS']._serialized_end=97
   _globals['_RAWCREATE']._serialized_start=99
   _globals['_RAWCREATE']._serialized_end=127
-  _globals['_RAWRECORDPAGE']._serialized_start=129
-  _globals['_RAWRECORDPAGE']._serialized_end=208
-  _globals['_RAWTASKPAGE']._serialized_start=210
-  _globals['_RAWTASKPAGE']._serialized_end=259
-  _globals['_RECORDINPUTHEAD']._serialized_start=261
-  _globals['_RECORDINPUTHEAD']._serialized_end=297
-  _globals['_RAWRECORDINPUT']._serialized_start=299
-  _globals['_RAWRECORDINPUT']._serialized_end=330
-  _globals['_RAWINPUT']._serialized_start=332
-  _globals['_RAWINPUT']._serialized_end=395
+  _globals['_RAWBATCHCREATE']._serialized_start=129
+  _globals['_RAWBATCHCREATE']._serialized_end=201
+  _globals['_RAWBATCHCREATED']._serialized_start=204
+  _globals['_RAWBATCHCREATED']._serialized_end=369
+  _globals['_RAWBATCHCREATED_RESULT']._serialized_start=291
+  _globals['_RAWBATCHCREATED_RESULT']._serialized_end=369
+  _globals['_RAWRECORDPAGE']._serialized_start=371
+  _globals['_RAWRECORDPAGE']._serialized_end=450
+  _globals['_RAWTASKPAGE']._serialized_start=452
+  _globals['_RAWTASKPAGE']._serialized_end=501
+  _globals['_RECORDINPUTHEAD']._serialized_start=503
+  _globals['_RECORDINPUTHEAD']._serialized_end=539
+  _globals['_RAWRECORDINPUT']._serialized_start=541
+  _globals['_RAWRECORDINPUT']._serialized_end=572
+  _globals['_RAWINPUT']._serialized_start=574
+  _globals['_RAWINPUT']._serialized_end=637
 # @@protoc_insertion_point(module_scope)

@@ -1,8 +1,8 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -17,6 +17,25 @@ class RawCreate(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, records: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class RawBatchCreate(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[RawCreate]
+    def __init__(self, requests: _Optional[_Iterable[_Union[RawCreate, _Mapping]]] = ...) -> None: ...
+
+class RawBatchCreated(_message.Message):
+    __slots__ = ("results",)
+    class Result(_message.Message):
+        __slots__ = ("operation", "status")
+        OPERATION_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        operation: bytes
+        status: bytes
+        def __init__(self, operation: _Optional[bytes] = ..., status: _Optional[bytes] = ...) -> None: ...
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RawBatchCreated.Result]
+    def __init__(self, results: _Optional[_Iterable[_Union[RawBatchCreated.Result, _Mapping]]] = ...) -> None: ...
 
 class RawRecordPage(_message.Message):
     __slots__ = ("records", "next_page_token", "resume_token")

@@ -9,7 +9,7 @@ from batchyard_server.codec import task_bytes
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Change
-from batchyard_server.store.sqlite import leases, merge, operations, outcomes, tasks
+from batchyard_server.store.sqlite import counts, leases, merge, operations, outcomes, tasks
 from batchyard_server.store.sqlite.transaction import Entry, Transaction
 
 
@@ -24,6 +24,8 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
     if begins:
         operations.insert(tx, task, task.transition_us)
         held = held._replace(failures=(0, 0))
+    if task.state is not before.state:
+        counts.moved(tx, before, task.state)
     ends = task.state.is_final and (begins or not before.state.is_final)
     if ends:
         task = _finish(tx, task)

@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import InvalidArgument, Reason
-from batchyard_server.model.task import InputSegment
-from batchyard_server.store.sqlite.packing import Packed
+from batchyard_server.model.task import InputSegment, NewTask
+from batchyard_server.store.sqlite.packing import Packed, pack
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Rows, Transaction
+from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 
 Ranges = list[tuple[int, int]]
 
 _ENTRY_BYTES = 256  # what it costs to remember a segment, beside its bytes: tasks of one small record are many
 _FIRSTS = 1 << 27  # more than limits.RECORDS: ids of a task's segments are task_key × 2^27 + first
-_INSERT = Rows(5, "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES", "(?, ?, ?, ?, ?, ?)")
+_INSERT = Rows(
+    5, "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES", "(?, ?, ?, ?, ?, ?)"
+)
 # One statement for all ids of a call, as JSON: there may be a thousand.
 _INSERT_IDS = Rows(4, "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)", row="", most=1)
 _TAKEN = (
@@ -53,6 +55,27 @@ def insert(tx: Transaction, task_key: int, parts: Sequence[Packed], record_ids: 
         at = bisect_left(indexes, part.first)
         ids = at < len(indexes) and indexes[at] < part.first + part.records
         tx.add(_INSERT, (ids_of(task_key)[0] + part.first, part.records, ids, part.codec, part.size, part.blob))
+
+
+def insert_many(tx: Transaction, new: Sequence[NewTask]) -> None:
+    """The same for the records of new tasks."""
+    rows: list[Row] = []
+    for create in new:
+        task_key = create.task.key
+        if create.record_ids:
+            insert(tx, task_key, pack(tx.compressor, create.segments), create.record_ids)
+            continue
+        base = task_key * _FIRSTS
+        for part in create.segments:
+            codec_used, packed = tx.compressor.pack(part.blob)
+            rows.append((base + part.first, part.count, False, codec_used, len(part.blob), packed))
+    tx.add_many(_INSERT, rows)
+
+
+def check_new_ids(tx: Transaction, record_ids: Sequence[tuple[str, int]]) -> None:
+    """Raise what `insert` raises for the records of a new task."""
+    if tx.careful and record_ids:
+        _check_ids(tx, 0, record_ids, "[]")
 
 
 def _check_ids(tx: Transaction, task_key: int, record_ids: Sequence[tuple[str, int]], text: str) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchyard_server.codec import task_bytes
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import OPERATION_TYPE, OperationName
@@ -96,6 +98,14 @@ def insert(tx: Transaction, task: Task, create_us: int) -> None:
     """Store the operation of the generation that the task begins, not done."""
     row = (key_of(task.key, task.generation), task.operation, task.project, create_us)
     tx.add(_INSERT, (*row, task.base_generation, task.next_sequence))
+
+
+def insert_many(tx: Transaction, new: Sequence[Task]) -> None:
+    """Store the operations of new tasks."""
+    tx.add_many(
+        _INSERT,
+        [(task.key * _GENERATIONS + 1, task.operation, task.project, task.create_us, 1, 0) for task in new],
+    )
 
 
 def finish(tx: Transaction, task: Task) -> Operation:

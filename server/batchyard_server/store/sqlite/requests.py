@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchyard_server.model import limits
 from batchyard_server.model.errors import AlreadyExists, Reason
-from batchyard_server.model.names import TASK_TYPE, TaskName
+from batchyard_server.model.names import PROJECT_TYPE, TASK_TYPE, TaskName
 from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
 _INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)")
-_KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
-_LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {_KEPT_US} WHERE (project, request_id) "
+KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
+_LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {KEPT_US} WHERE (project, request_id) "
 # The task is gone: its calls are forgotten 24 hours after they were made. Some of them, and its create.
 LET_EXPIRE = (
     f"{_LET_EXPIRE} IN (SELECT project, request_id FROM request "
@@ -46,8 +48,8 @@ def known(tx: Transaction, request: RequestKey | None) -> tuple[int, TaskName] |
         raise AlreadyExists(
             Reason.REQUEST_ID_REUSED,
             f"request_id {request.request_id} was used before with other content",
-            resource_type=TASK_TYPE,
-            resource_name=str(name),
+            resource_type=TASK_TYPE if task_id else PROJECT_TYPE,
+            resource_name=str(name) if task_id else f"projects/{request.project}",
         )
     return task_key, name
 
@@ -65,10 +67,33 @@ def remember(tx: Transaction, request: RequestKey | None, task: Task, *, made_ta
         _add(tx, request, task.key, task.task_id, made_task, None)
 
 
+def remember_batch(tx: Transaction, request: RequestKey | None) -> None:
+    """The call that made many tasks was done."""
+    if request is not None:
+        _add(tx, request, _NO_TASK, "", False, tx.clock.now_us() + KEPT_US)
+
+
 def remember_missing(tx: Transaction, request: RequestKey | None, task_id: str) -> None:
     """The call found no task and was content with that."""
     if request is not None:
-        _add(tx, request, _NO_TASK, task_id, False, tx.clock.now_us() + _KEPT_US)
+        _add(tx, request, _NO_TASK, task_id, False, tx.clock.now_us() + KEPT_US)
+
+
+def mark(tx: Transaction, request: RequestKey, task: Task) -> None:
+    """The call was done, in this group; it is written by `remember_many`."""
+    tx.calls[request.project, request.request_id] = (request.digest, task.key, task.task_id)
+
+
+def remember_many(tx: Transaction, calls: Sequence[tuple[RequestKey, Task]]) -> None:
+    """Creates were done, which are marked. Whoever undoes this takes the marks back."""
+    now = tx.clock.now_us()
+    tx.add_many(
+        _INSERT,
+        [
+            (request.project, request.request_id, request.digest, task.key, task.task_id, now, True, None)
+            for request, task in calls
+        ],
+    )
 
 
 def _add(

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from batchyard_server.model.clock import Clock, Randomness
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
+from batchyard_server.model.states import TaskState
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import (
     Attempts,
@@ -26,7 +28,9 @@ from batchyard_server.model.task import (
 )
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
+    bulk,
     changes,
+    counts,
     files,
     history,
     inputs,
@@ -36,6 +40,7 @@ from batchyard_server.store.sqlite import (
     operations,
     outcomes,
     records,
+    requests,
     submit,
     subtasks,
     sweep,
@@ -168,6 +173,25 @@ class SqliteStore:
         size = sum(len(segment.blob) for segment in new.segments)
         call = partial(submit.create, keys=self._keys, recent=self._recent, new=new, request=request)
         return await self.writer.submit(call, size=size)
+
+    async def new_keys(self, count: int) -> Sequence[int]:
+        """See Store.new_keys."""
+        return [self._keys.next() for _ in range(count)]
+
+    async def create_tasks(
+        self, creates: Sequence[tuple[NewTask, RequestKey | None]], request: RequestKey | None, *, atomic: bool
+    ) -> Sequence[Task | BatchyardError]:
+        """See Store.create_tasks."""
+        size = sum(len(segment.blob) for new, _ in creates for segment in new.segments)
+        call = partial(bulk.create, recent=self._recent, creates=creates, request=request, atomic=atomic)
+        made = await self.writer.submit(call, size=size)
+        if request is not None:
+            self._sweeper.expect(self._tx.clock.now_us() + requests.KEPT_US)
+        return made
+
+    async def task_counts(self, project: str) -> Mapping[TaskState, int]:
+        """See Store.task_counts."""
+        return self._readers.now(lambda reader: counts.of_project(reader, project))
 
     async def append_records(
         self,

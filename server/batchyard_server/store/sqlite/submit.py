@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from batchyard_server.model.settings import DRAFT_US
 from batchyard_server.model.states import Event, after
 from batchyard_server.model.task import NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Change, Decide
-from batchyard_server.store.sqlite import changes, inputs, operations, requests, tasks
+from batchyard_server.store.sqlite import changes, counts, inputs, operations, requests, tasks
 from batchyard_server.store.sqlite.packing import Packed, pack
 from batchyard_server.store.sqlite.transaction import Transaction
 
@@ -28,19 +29,46 @@ class Keys:
     """Gives out task keys, ascending, never twice: the newest deleted task stays until a newer one exists."""
 
     def __init__(self, tx: Transaction) -> None:
-        self._last: int = tx.run("SELECT coalesce(max(key), 0) FROM task")[0][0]
+        self._numbers = itertools.count(tx.run("SELECT coalesce(max(key), 0) FROM task")[0][0] + 1)
 
     def next(self) -> int:
-        """A key that was never used. One that is not committed is left out for good."""
-        self._last += 1
-        return self._last
+        """A key that was never used. One that is not committed is left out for good. May be called by any thread."""
+        return next(self._numbers)
 
 
 def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
     """See Store.create_task."""
+    before = created_before(tx, request)
+    if before is not None:
+        return before
+    check_new(tx, new)
+    total = sum(segment.count for segment in new.segments)
+    task = replace(new.task, key=keys.next(), total=total)
+    tasks.insert(tx, task, request.request_id if request else None)
+    counts.come(tx, task)
+    requests.remember(tx, request, task, made_task=True)
+    operations.insert(tx, task, task.create_us)
+    inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
+    recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
+    return task
+
+
+def created_before(tx: Transaction, request: RequestKey | None) -> Task | None:
+    """The task that an earlier create with this request made. Raises as Store.create_task, if it is gone."""
     known = requests.known_to_create(tx, request)
-    if known is not None:
-        return _created_before(tx, *known)
+    if known is None:
+        return None
+    key, name = known
+    held = tasks.entry(tx, key)
+    if held is None:
+        raise tasks.not_found(name)
+    if not held.task.operation:
+        raise operations.deleted(tx, held.task)
+    return held.task
+
+
+def check_new(tx: Transaction, new: NewTask) -> None:
+    """Raise AlreadyExists if the id is taken, as far as that is looked for now."""
     name = new.task.name
     taken = tasks.key_of(tx, name) if tx.careful else tx.names.get((name.project, name.task.lower()))
     if taken is not None:
@@ -50,23 +78,6 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
             resource_type=TASK_TYPE,
             resource_name=str(name),
         )
-    total = sum(segment.count for segment in new.segments)
-    task = replace(new.task, key=keys.next(), total=total)
-    tasks.insert(tx, task, request.request_id if request else None)
-    requests.remember(tx, request, task, made_task=True)
-    operations.insert(tx, task, task.create_us)
-    inputs.insert(tx, task.key, pack(tx.compressor, new.segments), new.record_ids)
-    recent.add(task.key, new.segments)  # before its events go out; a key that is not committed is never used again
-    return task
-
-
-def _created_before(tx: Transaction, key: int, name: TaskName) -> Task:
-    held = tasks.entry(tx, key)
-    if held is None:
-        raise tasks.not_found(name)
-    if not held.task.operation:
-        raise operations.deleted(tx, held.task)
-    return held.task
 
 
 def append(
@@ -122,6 +133,7 @@ def delete(tx: Transaction, name: TaskName, decide: Decide, request: RequestKey 
         return
     decide(held.task)
     key = held.task.key
+    counts.gone(tx, held.task)
     tx.run("UPDATE task SET id_fold = NULL WHERE key = ?", (key,))
     tx.run("DELETE FROM lease WHERE task_key = ?", (key,))
     operations.hide_latest(tx, key)

@@ -46,6 +46,11 @@ class Sweeper:
         expiry = self._next_expiry_us
         return tx.deleted or self._may_shrink or (expiry is not None and expiry <= tx.clock.now_us())
 
+    def expect(self, expiry_us: int) -> None:
+        """A call was remembered that is to be forgotten then."""
+        if self._next_expiry_us is None:
+            self._next_expiry_us = expiry_us
+
     def step(self, tx: Transaction) -> None:
         """Remove for some milliseconds."""
         deadline = tx.clock.monotonic_ns() + SLICE_NS

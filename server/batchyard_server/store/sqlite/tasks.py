@@ -13,7 +13,7 @@ from batchyard_server.model import settings
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TASK_TYPE, TaskName
 from batchyard_server.model.states import StopReason, TaskState
-from batchyard_server.model.task import Task
+from batchyard_server.model.task import NewTask, RequestKey, Task
 from batchyard_server.store.protocols import Change, TaskInfo
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
@@ -55,6 +55,10 @@ DUE = f"SELECT {COLUMNS} FROM task WHERE due_us > 0 AND due_us <= ? AND id_fold 
 NEXT_DUE = "SELECT due_us FROM task WHERE due_us > 0 AND id_fold IS NOT NULL ORDER BY due_us LIMIT 1"
 _INSERTED = [*_CONSTANT, *_COUNTS, *_CONDITION, *_CONFIGURATION, "as_is", "info", "id_fold", "request_id"]
 _INSERT = Rows(0, f"INSERT INTO task ({', '.join(_INSERTED)}) VALUES", f"({', '.join('?' * len(_INSERTED))})")
+_OWN = ["key", "task_id", "id_fold", "uid", "operation", "fixed_size", "info", "request_id"]
+_SHARED = [name for name in _INSERTED if name not in _OWN]
+_LIKE = f"INSERT INTO task ({', '.join([*_SHARED, *_OWN])}) SELECT {', '.join('?' * len(_SHARED))}, v.* FROM (VALUES"
+_LIKE_STATEMENTS: dict[int, str] = {}
 _INSERT_FIXED = Rows(1, "INSERT OR REPLACE INTO task_fixed VALUES", "(?, ?)")
 
 
@@ -180,14 +184,54 @@ def insert(tx: Transaction, task: Task, request_id: str | None) -> None:
     """Store a new task. If its id is taken by one that was there before this group, the flush fails."""
     shown, apart, as_is = _stored_info(task)
     fold = task.task_id.lower()
-    row = (*_constant(task), *_counts(task), *_condition(task), *_configuration(task, apart))
-    tx.add(_INSERT, (*row, as_is, shown, fold, request_id))
+    tx.add(_INSERT, (*_row(task, apart=apart), as_is, shown, fold, request_id))
     if apart:
         tx.add(_INSERT_FIXED, (task.key, task.fixed))
     tx.names[task.project, fold] = task.key
     tx.on_undo(lambda: tx.names.pop((task.project, fold), None))
     tx.created(task.key, Entry(task, {}, (0, 0)))
     tx.publish(task, Change.STATE)
+
+
+def insert_many(tx: Transaction, new: Sequence[tuple[NewTask, RequestKey | None]]) -> None:
+    """The same for tasks that have their keys. Their names are in `tx.names`, and go from there if this is undone."""
+    alike: dict[int, _Alike] = {}
+    rows: dict[int, list[Row]] = {}
+    entries: dict[int, Entry] = {}
+    for create, request in new:
+        task, like = create.task, create.like
+        request_id = None if request is None else request.request_id
+        if like is None or len(task.fixed) > _APART_BYTES:
+            insert(tx, task, request_id)
+            continue
+        kind = id(like)
+        if kind not in alike:
+            alike[kind], rows[kind] = _Alike(like), []
+        info = pages.entry(task.fixed + create.mutable)
+        task_id = task.task_id
+        rows[kind].append(
+            (task.key, task_id, task_id.lower(), task.uid, task.operation, len(task.fixed), info, request_id)
+        )
+        entries[task.key] = Entry(task, {}, (0, 0))
+        tx.publish(task, Change.STATE)
+    tx.created_many(entries)
+    for kind, statement in alike.items():
+        tx.add_many(statement, rows[kind])
+
+
+class _Alike(Rows):
+    """The statement that writes new tasks like one of them but for _OWN."""
+
+    def __init__(self, like: Task) -> None:
+        super().__init__(0, _LIKE, f"({', '.join('?' * len(_OWN))})", ") AS v")
+        shared = dict(zip(_INSERTED, _row(like, apart=False), strict=False))
+        shared["as_is"] = not like.state.is_live
+        self._shared = tuple(shared[name] for name in _SHARED)
+        self._statements = _LIKE_STATEMENTS
+
+    def write(self, tx: Transaction, rows: Sequence[Row], shared: Row = ()) -> None:
+        """See Rows.write."""
+        super().write(tx, rows, self._shared)
 
 
 def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
@@ -209,6 +253,11 @@ def update(tx: Transaction, pairs: Sequence[tuple[Task, Task]]) -> None:
             rows[UPDATE_ALL].append((task.key, *counts, *condition, as_is, shown))
     for statement, values in rows.items():
         statement.write(tx, values)
+
+
+def _row(task: Task, *, apart: bool) -> Row:
+    """The first values of _INSERTED, those that are in the task."""
+    return (*_constant(task), *_counts(task), *_condition(task), *_configuration(task, apart))
 
 
 def _configuration(task: Task, apart: bool) -> Row:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from batchyard_server.store.protocols import Change, TaskEvent
 
 Row = tuple[Any, ...]
 _HELD_BYTES = 16 * 1024 * 1024
+MANY_ROWS = 128  # so many are written by statements of their own
+MOST_ROWS = 1000  # in one of those; 32,766 values are the most that SQLite takes
 _ENTRY_BYTES = 2000  # of an entry without large parts, about
 
 
@@ -73,16 +76,28 @@ class Rows:
     def statement(self, count: int) -> str:
         """The statement for `count` rows."""
         if count not in self._statements:
-            head, row, tail = self._texts
-            self._statements[count] = f"{head} {', '.join([row] * count)}{tail}"
+            self._statements[count] = self._text(count)
         return self._statements[count]
 
-    def write(self, tx: Transaction, rows: Sequence[Row]) -> None:
-        """Write rows now. The numbers of rows in a statement are powers of two, so that few statements are prepared."""
+    def _text(self, count: int) -> str:
+        head, row, tail = self._texts
+        return f"{head} {', '.join([row] * count)}{tail}"
+
+    def write(self, tx: Transaction, rows: Sequence[Row], shared: Row = ()) -> None:
+        """Write rows now; the values in `shared` come before theirs, once in a statement.
+
+        The numbers of rows in a statement are powers of two, so that few statements are prepared. Many rows go in as
+        few statements as can be: each one gives the interpreter away, and to prepare one for a thousand rows costs
+        nothing beside them.
+        """
         at = 0
+        while self._most > 1 and len(rows) - at >= MANY_ROWS:
+            some = rows[at : at + MOST_ROWS]
+            tx.run(self._text(len(some)), (*shared, *chain.from_iterable(some)), cached=False)
+            at += len(some)
         while at < len(rows):
             count = min(self._most, 1 << ((len(rows) - at).bit_length() - 1))
-            tx.run(self.statement(count), tuple(chain.from_iterable(rows[at : at + count])))
+            tx.run(self.statement(count), (*shared, *chain.from_iterable(rows[at : at + count])))
             at += count
 
 
@@ -123,15 +138,25 @@ class Transaction:
         self._undo: list[Callable[[], Any]] = []
         self._mark = (0, 0)
 
-    def run(self, sql: str, values: Row = ()) -> list[Row]:
-        """Execute one statement now and return all its rows. It does not see what waits to be written."""
-        return self._cursor.execute(sql, values).fetchall()
+    def run(self, sql: str, values: Row = (), *, cached: bool = True) -> list[Row]:
+        """Execute one statement now and return all its rows. It does not see what waits to be written.
+
+        `cached`: it is kept prepared for the next time.
+        """
+        return self._cursor.execute(sql, values, can_cache=cached).fetchall()
 
     def add(self, statement: Rows, row: Row) -> None:
         """Have a row written with the next flush."""
         rows = self._waiting.setdefault(statement, [])
         rows.append(row)
         self._undo.append(rows.pop)
+
+    def add_many(self, statement: Rows, rows: Sequence[Row]) -> None:
+        """The same for many rows."""
+        waiting = self._waiting.setdefault(statement, [])
+        before = len(waiting)
+        waiting.extend(rows)
+        self._undo.append(partial(waiting.__delitem__, slice(before, None)))
 
     def waiting(self, statement: Rows) -> Sequence[Row]:
         """The rows that wait to be written by a statement."""
@@ -175,6 +200,12 @@ class Transaction:
         """A new task, whose row was added."""
         self._put(key, entry)
         self._undo.append(lambda: self._put(key, None))
+
+    def created_many(self, entries: Mapping[int, Entry]) -> None:
+        """The same for many, by key."""
+        for key, entry in entries.items():
+            self._put(key, entry)
+        self._undo.append(lambda: [self._put(key, None) for key in entries])
 
     def forget(self, key: int) -> None:
         """The task is gone."""
