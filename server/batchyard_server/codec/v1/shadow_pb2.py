@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payloadb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payload\"\xa1\x01\n\x12RawOperationStatus\x12\x12\n\x05\x65rror\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x15\n\x08response\x18\x06 \x01(\x0cH\x01\x88\x01\x01\x12\x15\n\x08metadata\x18\x07 \x01(\x0cH\x02\x88\x01\x01\x12\x0f\n\x07records\x18\t \x03(\x0c\x12\x14\n\x0cresume_token\x18\x0b \x01(\tB\x08\n\x06_errorB\x0b\n\t_responseB\x0b\n\t_metadatab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,4 +45,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAWRECORDINPUT']._serialized_end=330
   _globals['_RAWINPUT']._serialized_start=332
   _globals['_RAWINPUT']._serialized_end=395
+  _globals['_RAWOPERATIONSTATUS']._serialized_start=398
+  _globals['_RAWOPERATIONSTATUS']._serialized_end=559
 # @@protoc_insertion_point(module_scope)

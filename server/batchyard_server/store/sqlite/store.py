@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from batchyard_server.model import limits
 from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
@@ -24,9 +25,11 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
     changes,
+    events,
     files,
     history,
     inputs,
@@ -56,11 +59,17 @@ _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loo
 
 
 async def open_sqlite(
-    directory: pathlib.Path, *, clock: Clock, randomness: Randomness, failpoints: Failpoints, readers: int = 2
+    directory: pathlib.Path,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    failpoints: Failpoints,
+    readers: int = 2,
+    kept_events: int = limits.EVENTS,
 ) -> SqliteStore:
     """Open the store in `directory`, making it if there is none, for the running loop. Raises StoreError."""
     loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers)
+    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers, kept_events)
 
 
 def _open(
@@ -70,6 +79,7 @@ def _open(
     randomness: Randomness,
     failpoints: Failpoints,
     readers: int,
+    kept_events: int,
 ) -> SqliteStore:
     files.check_library(files.library_version())
     directory = files.Directory(path)
@@ -79,8 +89,15 @@ def _open(
         directory.check()
         connection = files.open_writer(directory, failpoints)
         try:
-            tx = Transaction(connection, clock=clock, failpoints=failpoints, write_entries=changes.write_entries)
-            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
+            event_log = events.open_log(connection.execute(events.BOUNDS).fetchall()[0], kept_events)
+            tx = Transaction(
+                connection,
+                clock=clock,
+                failpoints=failpoints,
+                write_entries=changes.write_entries,
+                write_events=event_log.write,
+            )
+            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers), event_log)
         except BaseException:
             connection.close()
             raise
@@ -93,7 +110,12 @@ class SqliteStore:
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, directory: files.Directory, tx: Transaction, readers: Readers
+        self,
+        loop: asyncio.AbstractEventLoop,
+        directory: files.Directory,
+        tx: Transaction,
+        readers: Readers,
+        event_log: events.Log,
     ) -> None:
         self._directory = directory
         self._tx = tx
@@ -103,7 +125,8 @@ class SqliteStore:
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
         self._recall = Recall()
-        self._sweeper = sweep.Sweeper()
+        self._sweeper = sweep.Sweeper(event_log)
+        self._last_seq = event_log.last
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
@@ -144,13 +167,15 @@ class SqliteStore:
         await asyncio.to_thread(files.close_writer, self._tx.connection, healthy=self.writer.healthy)
         self._directory.release()
 
-    def _deliver(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
+    def _deliver(self, committed: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
         """On the loop, after a group: the subscribers first, then the callers."""
-        if events:
-            self._recall.on_events(events)
+        if committed:
+            self._recall.on_events(committed)
+            if (last := committed[-1].entry) is not None:  # nothing follows the last one, so it has its own
+                self._last_seq = last.seq
             for subscriber in list(self._subscribers):
                 try:
-                    subscriber(events)
+                    subscriber(committed)
                 except Exception:
                     log.exception("a subscriber failed")
         for future, result, error in ended:
@@ -329,6 +354,31 @@ class SqliteStore:
     async def oldest_unfinished(self) -> Task | None:
         """See Store.oldest_unfinished."""
         return self._readers.now(tasks.oldest_unfinished)
+
+    # -- the log ------------------------------------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """See Store.last_seq."""
+        return self._last_seq
+
+    async def events(self, after: int, upto: int, project: str, task_key: int | None) -> LogPage:
+        """See Store.events."""
+        return await self._readers.page(lambda reader: events.page(reader, after, upto, project, task_key))
+
+    async def watched(self, name: TaskName) -> tuple[Watched, int]:
+        """See Store.watched."""
+        return self._readers.now(lambda reader: reader.snapshot(lambda same: events.watched(same, name)))
+
+    async def watched_page(
+        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> WatchedPage:
+        """See Store.watched_page."""
+        return await self._readers.page(lambda reader: events.watched_page(reader, project, after, limit, max_bytes))
+
+    async def operation_of(self, task_key: int, generation: int) -> Operation | None:
+        """See Store.operation_of."""
+        return self._readers.now(lambda reader: events.operation_of(reader, task_key, generation))
 
     # -- maintenance --------------------------------------------------------------------------------------------
 
