@@ -233,10 +233,10 @@ class BatchTaskServiceServicer(object):
     def WatchBatchTask(self, request, context):
         """Follows one generation of a batch task to its end: the current one, or that of the token.
 
-        Without a token the first message is a snapshot. Then comes every change of the state or the configuration, once and
-        in the order of the commits, and between them the counts, about five times a second at most. With include_records
-        every outcome comes once, in the order of the commits and before the change that counts it, beginning with the first
-        one of the generation. When nothing happens for 15 seconds a message has only a token.
+        Without a token the first message is a snapshot. Then comes every change of the state or the configuration, once
+        and in the order of the commits, and between them the counts, about five times a second at most. With
+        include_records every outcome comes once, in the order of the commits and before the change that counts it,
+        beginning with the first one of the generation. When nothing happens for 15 seconds a message has only a token.
         The stream ends with OK after the change that ends the generation; of a task that has ended after its snapshot, and
         its outcomes if asked for. A cut stream goes on after what was delivered when called with the last resume_token,
         also after a restart of the server, and repeats nothing. The server keeps the last 200000 changes of all its tasks:
@@ -251,12 +251,12 @@ class BatchTaskServiceServicer(object):
     def WatchBatchTasks(self, request, context):
         """Follows all batch tasks of a project. Never ends by itself.
 
-        Without a token a snapshot of each task comes first, newest first, and then a message with only a token; what changes
-        meanwhile of tasks that were shown comes between them. Then comes every change, as of WatchBatchTask, of tasks that
-        are created later too, over all their generations; of a deleted one a message with `deleted`. With include_records
-        the outcomes that are committed after a task's snapshot come too; those before it are read by StreamRecords. Of a
-        task that was deleted meanwhile they are left out. When nothing happens for 15 seconds a message has only a token.
-        Resumed like WatchBatchTask. A project that nobody used has no tasks yet.
+        Without a token a snapshot of each task comes first, newest first, and then a message with only a token; what
+        changes meanwhile of tasks that were shown comes between them. Then comes every change, as of WatchBatchTask, of
+        tasks that are created later too, over all their generations; of a deleted one a message with `deleted`. With
+        include_records the outcomes that are committed after a task's snapshot come too; those before it are read by
+        StreamRecords. Of a task that was deleted meanwhile they are left out. When nothing happens for 15 seconds a
+        message has only a token. Resumed like WatchBatchTask. A project that nobody used has no tasks yet.
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -25,7 +25,6 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
-from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
 from batchyard_server.store.sqlite import (
     changes,
@@ -44,6 +43,7 @@ from batchyard_server.store.sqlite import (
     sweep,
     tasks,
 )
+from batchyard_server.store.sqlite.log_reads import LogReads
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
@@ -106,7 +106,7 @@ def _open(
         raise
 
 
-class SqliteStore:
+class SqliteStore(LogReads):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
@@ -117,16 +117,15 @@ class SqliteStore:
         readers: Readers,
         event_log: events.Log,
     ) -> None:
+        super().__init__(readers, event_log.last)
         self._directory = directory
         self._tx = tx
         self._keys = submit.Keys(tx)
-        self._readers = readers
         self._packer = Packer()
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
         self._recall = Recall()
         self._sweeper = sweep.Sweeper(event_log)
-        self._last_seq = event_log.last
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
@@ -171,8 +170,7 @@ class SqliteStore:
         """On the loop, after a group: the subscribers first, then the callers."""
         if committed:
             self._recall.on_events(committed)
-            if (last := committed[-1].entry) is not None:  # nothing follows the last one, so it has its own
-                self._last_seq = last.seq
+            self._on_logged(committed)
             for subscriber in list(self._subscribers):
                 try:
                     subscriber(committed)
@@ -354,31 +352,6 @@ class SqliteStore:
     async def oldest_unfinished(self) -> Task | None:
         """See Store.oldest_unfinished."""
         return self._readers.now(tasks.oldest_unfinished)
-
-    # -- the log ------------------------------------------------------------------------------------------------
-
-    @property
-    def last_seq(self) -> int:
-        """See Store.last_seq."""
-        return self._last_seq
-
-    async def events(self, after: int, upto: int, project: str, task_key: int | None) -> LogPage:
-        """See Store.events."""
-        return await self._readers.page(lambda reader: events.page(reader, after, upto, project, task_key))
-
-    async def watched(self, name: TaskName) -> tuple[Watched, int]:
-        """See Store.watched."""
-        return self._readers.now(lambda reader: reader.snapshot(lambda same: events.watched(same, name)))
-
-    async def watched_page(
-        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-    ) -> WatchedPage:
-        """See Store.watched_page."""
-        return await self._readers.page(lambda reader: events.watched_page(reader, project, after, limit, max_bytes))
-
-    async def operation_of(self, task_key: int, generation: int) -> Operation | None:
-        """See Store.operation_of."""
-        return self._readers.now(lambda reader: events.operation_of(reader, task_key, generation))
 
     # -- maintenance --------------------------------------------------------------------------------------------
 
