@@ -37,13 +37,15 @@ class Follower:
 
     async def take(self, topic: Topic) -> tuple[list[Shown], int] | None:
         """The next changes, and the number up to which they are all. None: it was quiet, or the server drains."""
+        quiet = False
         while self.seq >= topic.since:
             changes, upto = topic.after(self.seq), max(self._hub.seen(topic), self.seq)
             if changes:
                 return changes, upto
             self.seq = upto
-            if not await self._hub.wait(topic):
+            if quiet:
                 return None
+            quiet = not await self._hub.wait(topic)
         return await self.read(topic.since)
 
     async def message(self, shown: Shown, token: str) -> bytes:

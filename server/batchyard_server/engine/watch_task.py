@@ -120,8 +120,8 @@ class _Watch:
             yield message
         if not self._resumed and self._over:
             return
-        while True:
-            found = await follower.take(topic)
+        while not self._over or follower.seq < self._found_seq:  # else its end was delivered before
+            found = await (follower.read(self._found_seq) if self._over else follower.take(topic))
             changes, upto = found or ((), follower.seq)
             for shown in changes:
                 if shown.entry.generation > self._generation:
@@ -131,8 +131,6 @@ class _Watch:
                 if shown.entry.ends:
                     return
             follower.seq = max(follower.seq, upto)
-            if self._over and follower.seq >= self._found_seq:
-                return  # its end was delivered before
             if found is None:
                 yield follower.quiet(self._token())
                 if self._hub.closed:
