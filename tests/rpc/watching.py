@@ -72,7 +72,8 @@ class Watcher:
 
     async def next(self) -> OperationStatus | None:
         """The next message; None at the end. Raises what the call failed with."""
-        message = await asyncio.wait_for(self._call.read(), SECONDS)
+        async with asyncio.timeout(SECONDS):  # wait_for of Python 3.11 may lose a timeout of the caller's
+            message = await self._call.read()
         if message is grpc.aio.EOF:
             return None
         assert isinstance(message, OperationStatus)
