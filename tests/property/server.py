@@ -17,6 +17,7 @@ from batchyard_server.dispatch.loops import Chores
 from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.wait import Waits
+from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.local import LocalExecutor
 from batchyard_server.execution.slot import Launch
@@ -135,9 +136,10 @@ class Threadless(Server):
         """See Server.serve."""
         self._gate = Gate()
         self._waits = Waits(deps)
+        self._hub = Hub(deps)
         errors = Errors(self._randomness, self._gate.enter)
         for name, service in (
-            (batch_tasks.NAME, batch_tasks.BatchTasks(deps)),
+            (batch_tasks.NAME, batch_tasks.BatchTasks(deps, self._hub)),
             (operations.NAME, operations.Operations(deps, self._waits)),
         ):
             registered = Service(name, errors)
@@ -150,8 +152,10 @@ class Threadless(Server):
         async def stopping() -> None:
             self._gate.close()
             self._waits.close()
+            self._hub.close()
             await self.finish(drain_seconds)
             self._waits.stop()
+            self._hub.stop()
             await self.store.close()
 
         return self.loop.create_task(stopping())

@@ -51,6 +51,7 @@ def about(task: str, operation: str) -> list[tuple[str, Message]]:
         ("ListRecords", service.ListRecordsRequest(parent=task)),
         ("StreamRecords", service.StreamRecordsRequest(parent=task)),
         ("ListSubtasks", service.ListSubtasksRequest(parent=task)),
+        ("WatchBatchTask", service.WatchBatchTaskRequest(name=task)),
         ("GetRecord", service.GetRecordRequest(name=f"{task}/records/0")),
         ("ListRecordAttempts", service.ListRecordAttemptsRequest(parent=f"{task}/records/0")),
         ("GetOperation", lro.GetOperationRequest(name=operation)),
@@ -61,7 +62,8 @@ def about(task: str, operation: str) -> list[tuple[str, Message]]:
 
 
 def test_every_method_about_a_task_is_here() -> None:
-    of_projects = {"CreateBatchTask", "ListBatchTasks", "StreamBatchTasks", "GetHandler", "ListHandlers"}
+    of_projects = {"CreateBatchTask", "ListBatchTasks", "StreamBatchTasks", "WatchBatchTasks"}
+    of_projects |= {"GetHandler", "ListHandlers"}
     methods = {method.name for method in service.DESCRIPTOR.services_by_name["BatchTaskService"].methods}
     methods |= {method.name for method in lro.DESCRIPTOR.services_by_name["Operations"].methods} - {"ListOperations"}
     assert {method for method, _ in about("t", "o")} == methods - of_projects

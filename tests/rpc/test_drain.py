@@ -38,6 +38,8 @@ async def test_changes_and_streams_are_asked_to_come_back(server: Served) -> Non
         ("AppendRecords", service.AppendRecordsRequest(name=name("draft"))),
         ("StreamBatchTasks", service.StreamBatchTasksRequest(parent=PROJECT)),
         ("StreamRecords", service.StreamRecordsRequest(parent=name("draft"))),
+        ("WatchBatchTask", service.WatchBatchTaskRequest(name=name("draft"))),
+        ("WatchBatchTasks", service.WatchBatchTasksRequest(parent=PROJECT)),
         ("CancelOperation", lro.CancelOperationRequest(name=operations["draft"].name)),
         ("DeleteOperation", lro.DeleteOperationRequest(name=operations["succeeded"].name)),
     ):

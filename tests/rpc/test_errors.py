@@ -232,6 +232,22 @@ LISTS = [
     )
 ]
 
+WATCHES = [
+    case
+    for method, request, field_name, right in (
+        ("WatchBatchTask", service.WatchBatchTaskRequest, "name", name("draft")),
+        ("WatchBatchTasks", service.WatchBatchTasksRequest, "parent", PROJECT),
+    )
+    for case in (
+        invalid(method, request(**{field_name: "x"}), field_name),
+        invalid(method, request(), field_name),
+        invalid(method, request(**{field_name: right}, view=9), "view"),
+        invalid(method, request(**{field_name: right}, view=2), "view"),
+        invalid(method, request(**{field_name: right}, resume_token="x"), "resume_token", R.INVALID_TOKEN),
+        invalid(method, request(**{field_name: right}, resume_token="ä" * 10_000), "resume_token", R.INVALID_TOKEN),
+    )
+] + [missing("WatchBatchTask", service.WatchBatchTaskRequest(name=NOWHERE), NOWHERE)]
+
 OPERATIONS = [
     *(
         invalid(method, request(name="operations/x"), "name")
@@ -266,7 +282,7 @@ async def fail(server: Served, method: str, request: Message) -> Answer:
 async def _call(rpc: Any, method: str, request: Message) -> None:
     if method == "AppendRecords":
         await drained(rpc(_once(request)))
-    elif method.startswith("Stream"):
+    elif method.startswith(("Stream", "Watch")):
         await drained(rpc(request))
     else:
         await rpc(request)
@@ -288,7 +304,9 @@ def _parameters(cases: list[Case]) -> list[Any]:
     return [pytest.param(case, id=case.id, marks=provokes(case.reason)) for case in cases]
 
 
-@pytest.mark.parametrize("case", _parameters([*CREATE, *CHANGES, *STATES, *APPEND, *READS, *LISTS, *OPERATIONS]))
+@pytest.mark.parametrize(
+    "case", _parameters([*CREATE, *CHANGES, *STATES, *APPEND, *READS, *LISTS, *WATCHES, *OPERATIONS])
+)
 async def test_error(server: Served, case: Case) -> None:
     await world.populate(server)
     found = await fail(server, case.method, case.request)

@@ -66,6 +66,10 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetBatchTaskCounts": service.GetBatchTaskCountsRequest(
             name=f"{PROJECT}/batchTaskCounts"
         ).SerializeToString(),
+        SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
+            name=draft, include_records=True, view=2
+        ).SerializeToString(),
+        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(parent=PROJECT).SerializeToString(),
         SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "UpdateBatchTask": update.SerializeToString(),
@@ -126,13 +130,15 @@ async def _once(raw: bytes) -> AsyncIterator[bytes]:
 async def _call(channel: grpc.aio.Channel, method: str, raw: bytes) -> None:
     if method.endswith("AppendRecords"):
         stream = channel.stream_stream(method)(_once(raw))
-    elif "Stream" in method:
+    elif "Stream" in method or "Watch" in method:
         stream = channel.unary_stream(method)(raw)
     else:
         await channel.unary_unary(method)(raw, timeout=30)
         return
     async for _ in stream:
-        pass
+        if "Watch" in method:  # that one never ends
+            stream.cancel()
+            break
 
 
 def _spoils(seed: int, messages: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -29,6 +29,7 @@ from batchyard_server.config.builtin import BUILTIN
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.live import Live, NullLive
 from batchyard_server.execution.handlers import HandlerBook
+from batchyard_server.model import limits
 from batchyard_server.model.clock import Clock, SystemClock, SystemRandomness
 from batchyard_server.model.errors import Code
 from batchyard_server.model.failpoints import Failpoints
@@ -90,11 +91,18 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: pathlib.Path, *, clock: Clock | None = None, live: Live | None = None, failpoints: str = ""
+    folder: pathlib.Path,
+    *,
+    clock: Clock | None = None,
+    live: Live | None = None,
+    failpoints: str = "",
+    kept_events: int = limits.EVENTS,
 ) -> AsyncGenerator[Served]:
-    """Serve a store below `folder` on a free port of loopback, without workers."""
+    """Serve a store below `folder` on a free port of loopback, without workers. `kept_events`: how long its log is."""
     clock, randomness, points = clock or SystemClock(), SystemRandomness(), Failpoints(failpoints)
-    store = await open_sqlite(folder / "data", clock=clock, randomness=randomness, failpoints=points)
+    store = await open_sqlite(
+        folder / "data", clock=clock, randomness=randomness, failpoints=points, kept_events=kept_events
+    )
     try:
         await store.recover()
         deps = Deps(

@@ -77,6 +77,7 @@ BY_RPC_REASON: Final[dict[str, tuple[type[_errors.RpcError], ...]]] = {
     "ETAG_MISMATCH": (_errors.EtagMismatchError,),
     "OPERATION_NOT_DONE": (_errors.OperationNotDoneError,),
     "INDEX_MISMATCH": (_errors.IndexMismatchError,),
+    "RESUME_TOKEN_EXPIRED": (_errors.ResumeTokenExpiredError,),
     "APPEND_IN_PROGRESS": (_errors.AppendInProgressError,),
     "DISK_FULL": (_errors.DiskFullError,),
     "STORE_UNAVAILABLE": (_errors.StoreUnavailableError,),

@@ -214,6 +214,10 @@ class IndexMismatchError(OutOfRangeError):
     """INDEX_MISMATCH: appended records do not continue at the next index."""
 
 
+class ResumeTokenExpiredError(OutOfRangeError):
+    """RESUME_TOKEN_EXPIRED: a watch lagged too far behind; begin it without a resume_token."""
+
+
 class AppendInProgressError(AbortedError):
     """APPEND_IN_PROGRESS: somebody else appends to this task now."""
 

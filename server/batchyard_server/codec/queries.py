@@ -69,6 +69,24 @@ class ListSubtasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTask:
+    """WatchBatchTask. `view`: of the outcomes; None = they are not wanted."""
+
+    name: TaskName
+    token: str
+    view: View | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTasks:
+    """WatchBatchTasks. `view`: of the outcomes; None = they are not wanted."""
+
+    project: str
+    token: str
+    view: View | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitOperation:
     """WaitOperation; `seconds` is None if the request carries no timeout."""
 
@@ -159,6 +177,19 @@ def list_attempts(raw: bytes) -> ListAttempts:
     return ListAttempts(name=name, size=_page_size(request.page_size), token=request.page_token)
 
 
+def watch_task(raw: bytes) -> WatchTask:
+    """Read WatchBatchTask."""
+    request = parse(service.WatchBatchTaskRequest, raw)
+    return WatchTask(name=names.parse_task(request.name), token=request.resume_token, view=_watched_view(request))
+
+
+def watch_tasks(raw: bytes) -> WatchTasks:
+    """Read WatchBatchTasks."""
+    request = parse(service.WatchBatchTasksRequest, raw)
+    project = names.parse_project(request.parent)
+    return WatchTasks(project=project, token=request.resume_token, view=_watched_view(request))
+
+
 def get_operation(raw: bytes) -> OperationName:
     """Read GetOperation."""
     return names.parse_operation(parse(lro.GetOperationRequest, raw).name)
@@ -228,3 +259,10 @@ def _view(value: int, default: View) -> View:
     if value not in (0, *View):
         raise InvalidArgument("view", "is not a value of RecordInfo.View")
     return View(value or default)
+
+
+def _watched_view(request: service.WatchBatchTaskRequest | service.WatchBatchTasksRequest) -> View | None:
+    view = _view(request.view, View.BASIC)
+    if request.view and not request.include_records:
+        raise InvalidArgument("view", "is for records: set include_records")
+    return view if request.include_records else None

@@ -51,7 +51,7 @@ def mutable_message(task: Task) -> batch_task_pb2.BatchTaskInfo:
         stop_reason=task.stop_reason,  # pyright: ignore[reportArgumentType]
         generation=task.generation,
         operation=str(task.operation_name) if task.operation else "",
-        counts=_counts(task, 0),
+        counts=counts(task, 0),
         start_time=_time(task.start_us),
         end_time=_time(task.end_us),
         update_time=_time(task.update_us),
@@ -99,7 +99,7 @@ def metadata(task: Task, *, create_us: int | None = None, failures: Failures = (
         generation=task.generation,
         state=task.state,  # pyright: ignore[reportArgumentType]
         stop_reason=task.stop_reason,  # pyright: ignore[reportArgumentType]
-        counts=_counts(task, running),
+        counts=counts(task, running),
         create_time=_time(task.create_us if create_us is None else create_us),
         start_time=_time(task.start_us),
         end_time=_time(task.end_us),
@@ -236,7 +236,8 @@ def _failed_requests(failures: Failures, failed: int) -> bytes:
     return message.SerializeToString()
 
 
-def _counts(task: Task, running: int) -> batch_task_pb2.RecordCounts:
+def counts(task: Task, running: int) -> batch_task_pb2.RecordCounts:
+    """How many records are in which state; `running`: how many records' handlers run now."""
     running = min(running, task.total - task.ended)
     return batch_task_pb2.RecordCounts(
         total=task.total,

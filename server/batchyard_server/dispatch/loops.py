@@ -15,16 +15,18 @@ log = logging.getLogger(__name__)
 SLICE_SECONDS = 0.005  # between two slices, so that bulk writes never fill the writer
 REST_SECONDS = 1.0  # after the last slice, before looking again
 FAILED_SECONDS = 30.0  # after a failure
+MANY_EVENTS = 10_000  # so many changes make the log of them worth a look, whatever they are
 LONG_REST_SECONDS = 3600.0  # request ids outlive their task by a day; nothing tells when that day is over
 
 
 class Chores:
-    """Merges small outcome segments and sweeps what was deleted. Woken by the store's events; idle without them."""
+    """Merges small outcome segments, sweeps what was deleted or is old. Woken by the store's events; idle without."""
 
     def __init__(self, store: Store, *, rest_seconds: float = REST_SECONDS) -> None:
         self._store = store
         self._rest_seconds = rest_seconds
         self._wake = asyncio.Event()
+        self._changes = 0  # changes since it was last woken
         self._pause = Pause()
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -44,7 +46,11 @@ class Chores:
             await self._task
 
     def _on_events(self, events: Sequence[TaskEvent]) -> None:
-        if any(event.change is not Change.STATE or event.task.state.is_final for event in events):
+        self._changes += len(events)
+        if self._changes >= MANY_EVENTS or any(
+            event.change is not Change.STATE or event.task.state.is_final for event in events
+        ):
+            self._changes = 0
             self._wake.set()
 
     async def _run(self) -> None:

@@ -6,6 +6,7 @@ BatchyardError                 code                  standard detail
 ├─ AlreadyExists               ALREADY_EXISTS        ResourceInfo
 ├─ FailedPrecondition          FAILED_PRECONDITION   PreconditionFailure
 ├─ OutOfRange                  OUT_OF_RANGE          –
+├─ TokenExpired                OUT_OF_RANGE          –
 ├─ Aborted                     ABORTED               –
 │  └─ StaleLease               (never leaves the server)
 ├─ ResourceExhausted           RESOURCE_EXHAUSTED    QuotaFailure
@@ -65,6 +66,7 @@ class Reason(enum.StrEnum):
     TASK_NOT_COMPLETED = "TASK_NOT_COMPLETED"
     TASK_SUCCEEDED = "TASK_SUCCEEDED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
+    RESUME_TOKEN_EXPIRED = "RESUME_TOKEN_EXPIRED"  # noqa: S105 - a reason, not a secret
     ALL_RECORDS_FAILED = "ALL_RECORDS_FAILED"
     TASK_CANCELLED = "TASK_CANCELLED"
     PROCESS_NOT_REAPED = "PROCESS_NOT_REAPED"
@@ -169,6 +171,18 @@ class OutOfRange(BatchyardError):
             Reason.INDEX_MISMATCH,
             f"records must continue at index {next_index}, not at {first_index}",
             metadata={"next_index": str(next_index), "first_index": str(first_index)},
+        )
+
+
+class TokenExpired(BatchyardError):
+    """Not all changes since this token of a watch are kept."""
+
+    code = Code.OUT_OF_RANGE
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.RESUME_TOKEN_EXPIRED,
+            "the server does not keep all changes since this resume_token any more: watch without one",
         )
 
 

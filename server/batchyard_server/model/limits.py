@@ -66,6 +66,7 @@ STREAM_PAGE_BYTES = 384 * KIB  # what a stream may hold in memory for a client t
 FIRST_STREAM_PAGE_BYTES = 32 * KIB  # each message may be twice the one before: who never reads costs little
 RECORDS_TAIL_BYTES = 128  # of a page of records: room for its tokens
 SUBTASKS_TAIL_BYTES = 128  # of a page of subtasks: room for its token
+WATCH_TAIL_BYTES = 512  # of a message with outcomes: room for its names, its time and its token
 TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks
 
 FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
@@ -75,6 +76,9 @@ WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else
 REQUEST_ID_HOURS = 24
 ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
+EVENTS = 200_000  # changes of all tasks, kept for those who watch: the last ones
+WATCH_PAGE_TASKS = 64  # tasks that a watch of a project reads at once for their snapshots
+WATCH_PAGE_BYTES = 1 * MIB  # of them, about
 
 SEGMENT_RECORDS = 1024  # records of one input segment
 SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression

@@ -24,8 +24,11 @@ from batchyard_server.engine import (
     subtasks,
     tasks,
     update,
+    watch_project,
+    watch_task,
 )
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Context, Messages, check_size
 from batchyard_server.rpc.registry import Service
@@ -36,8 +39,9 @@ NAME = "batchyard.v1.BatchTaskService"
 class BatchTasks:
     """The methods. Each answers serialized messages; what they raise is answered in interceptors/errors.py."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, hub: Hub) -> None:
         self._deps = deps
+        self._hub = hub
         self._streams = append.OpenStreams()
 
     def register(self, service: Service, gate: Gate) -> None:
@@ -50,6 +54,8 @@ class BatchTasks:
         service.unary("ListBatchTasks", self.list_batch_tasks)
         service.stream("StreamBatchTasks", gate.stream(self.stream_batch_tasks))
         service.unary("GetBatchTaskCounts", self.get_batch_task_counts)
+        service.stream("WatchBatchTask", gate.stream(self.watch_batch_task))
+        service.stream("WatchBatchTasks", gate.stream(self.watch_batch_tasks))
         service.unary("PauseBatchTask", gate.unary(self.pause_batch_task))
         service.unary("ResumeBatchTask", gate.unary(self.resume_batch_task))
         service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
@@ -97,6 +103,14 @@ class BatchTasks:
     async def get_batch_task_counts(self, raw: bytes, _context: Context) -> bytes:
         """GetBatchTaskCounts."""
         return await counts.get_task_counts(self._deps, queries.get_task_counts(raw))
+
+    def watch_batch_task(self, raw: bytes, _context: Context) -> Messages:
+        """WatchBatchTask."""
+        return watch_task.watch_task(self._deps, self._hub, queries.watch_task(raw))
+
+    def watch_batch_tasks(self, raw: bytes, _context: Context) -> Messages:
+        """WatchBatchTasks."""
+        return watch_project.watch_tasks(self._deps, self._hub, queries.watch_tasks(raw))
 
     async def pause_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """PauseBatchTask."""

@@ -58,9 +58,14 @@ class Health:
     async def watch(self, raw: bytes, _context: Context) -> Messages:
         """Watch. An unknown service stays SERVICE_UNKNOWN: services never come later."""
         request = parse(health_pb2.HealthCheckRequest, raw)
-        while not self._closed:
-            changed = self._changed
-            yield self._status(request.service)
+        told = b""
+        while True:
+            changed, closed, status = self._changed, self._closed, self._status(request.service)
+            if status != told:  # also the last one, of somebody who was not done with the one before
+                told = status
+                yield status
+            if closed:
+                return
             await changed.wait()
 
     def _status(self, service: str) -> bytes:

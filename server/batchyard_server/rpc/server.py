@@ -6,6 +6,7 @@ import grpc.aio
 
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.wait import Waits
+from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.rpc import batch_tasks, health, operations, reflection
 from batchyard_server.rpc.interceptors.draining import Gate
 from batchyard_server.rpc.interceptors.errors import Errors
@@ -21,12 +22,13 @@ class RpcServer:
     def __init__(self, deps: Deps) -> None:
         self._gate = Gate()
         self._waits = Waits(deps)
+        self._hub = Hub(deps)
         self.health = health.Health(OURS)
         self._server = grpc.aio.server(options=OPTIONS)
         errors = Errors(deps.randomness, self._gate.enter)
 
         ours = Service(batch_tasks.NAME, errors)
-        batch_tasks.BatchTasks(deps).register(ours, self._gate)
+        batch_tasks.BatchTasks(deps, self._hub).register(ours, self._gate)
         lro = Service(operations.NAME, errors)
         operations.Operations(deps, self._waits).register(lro, self._gate)
         checks = Service(health.NAME, errors)
@@ -43,6 +45,11 @@ class RpcServer:
         """How many calls of WaitOperation are open."""
         return self._waits.count
 
+    @property
+    def hub(self) -> Hub:
+        """Those who watch."""
+        return self._hub
+
     def listen(self, address: str) -> int:
         """Bind `host:port` (port 0: any free one); return the port. Raises RuntimeError if that is not possible."""
         return self._server.add_insecure_port(address)
@@ -52,10 +59,11 @@ class RpcServer:
         await self._server.start()
 
     def drain(self) -> None:
-        """NOT_SERVING; reads go on, waits are answered at once, all else is told to come back."""
+        """NOT_SERVING; reads go on, waits are answered and watches ended at once, all else is told to come back."""
         self.health.set_serving(False)
         self._gate.close()
         self._waits.close()
+        self._hub.close()
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse every call, then stop listening; calls still open after `grace_seconds` are ended."""
@@ -63,3 +71,4 @@ class RpcServer:
         await self._gate.shut()
         await self._server.stop(grace_seconds)
         self._waits.stop()
+        self._hub.stop()

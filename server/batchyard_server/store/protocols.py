@@ -8,7 +8,6 @@ ResourceExhausted (DISK_FULL) and Unavailable (STORE_UNAVAILABLE). After a commi
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,18 +28,10 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.model.watch import Change, LogEntry
+from batchyard_server.store.event_log import EventStore
 
 Decide = Callable[[Task], Task]
-
-
-class Change(enum.Enum):
-    """What happened to a task in a commit."""
-
-    STATE = "state"
-    """Created, or its state, generation or configuration changed."""
-    COUNTS = "counts"
-    """Outcomes or records came; all else is as before."""
-    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +41,13 @@ class TaskEvent:
     Attributes:
         task: as of that commit (for DELETED: as it was before).
         operation: of its generation with the snapshot that was stored, if the state became final in that commit.
+        entry: as it is in the log; None if it was joined with a later one of its task in the same commit.
     """
 
     task: Task
     change: Change
     operation: Operation | None = None
+    entry: LogEntry | None = None
 
 
 Subscriber = Callable[[Sequence[TaskEvent]], None]
@@ -364,11 +357,11 @@ class MaintenanceStore(Protocol):
         ...
 
     async def sweep(self) -> bool:
-        """Remove some bytes of deleted tasks and outlived request ids (24 h, task gone). True = call again."""
+        """Remove some bytes of deleted tasks, outlived request ids (24 h, task gone), old events. True = call again."""
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, TimeStore, MaintenanceStore, Protocol):
+class Store(TaskStore, RecordStore, LeaseStore, TimeStore, EventStore, MaintenanceStore, Protocol):
     """Everything, plus the life of the store itself."""
 
     @property

@@ -9,6 +9,7 @@ import apsw
 import pytest
 import pytest_asyncio
 
+from batchyard_server.model import limits
 from batchyard_server.store.protocols import Store
 from batchyard_server.store.sqlite import open_sqlite
 from tests.support.clock import FakeClock, SeededRandomness
@@ -17,18 +18,23 @@ from tests.support.kept import check_counts
 
 
 class Driver:
-    """One store of one driver: opened, closed and opened again by a test."""
+    """One store of one driver: opened, closed and opened again by a test. `kept_events`: how long its log is."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.clock = FakeClock()
         self.failpoints = SwitchedFailpoints()
+        self.kept_events = limits.EVENTS
         self._open: list[Store] = []
 
     async def open(self) -> Store:
         """Open the store, as a server that starts."""
         store = await open_sqlite(
-            self.directory, clock=self.clock, randomness=SeededRandomness(), failpoints=self.failpoints
+            self.directory,
+            clock=self.clock,
+            randomness=SeededRandomness(),
+            failpoints=self.failpoints,
+            kept_events=self.kept_events,
         )
         self._open.append(store)
         return store

@@ -93,6 +93,8 @@ def test_a_method_is_verb_and_noun_with_messages_of_its_name(method: d.Method) -
     assert method.proto.input_type == f".{d.PUBLIC}.{method.name}Request"
     answers = {f".{d.PUBLIC}.{method.name}Response", OPERATION, EMPTY}
     answers |= {"." + found.name for found in d.messages() if d.resource(found) is not None}
+    if verb == "Watch":  # all watches tell of operations
+        answers = {f".{d.PUBLIC}.OperationStatus"}
     assert method.proto.output_type in answers
 
 
@@ -117,7 +119,8 @@ def test_field_1_of_a_request_is_name_or_parent_or_the_resource_of_an_update(met
         assert field.type_name == method.proto.output_type
         assert d.behaviors(field) == {"REQUIRED"}
         return
-    collection = method.name.startswith(("List", "Stream", "Create", "BatchCreate"))
+    many = method.name.startswith(("List", "Stream", "Create", "BatchCreate"))
+    collection = many or re.fullmatch(r"Watch\w+s", method.name)
     assert field.name == ("parent" if collection else "name")
     assert field.type == STRING
     reference = d.reference(field)
@@ -167,7 +170,7 @@ def test_lists_are_paged_and_streams_are_resumed(method: d.Method) -> None:
         assert first.number == 1, "the items are field 1"
         assert d.repeated(first), "the items are field 1"
     if streams:
-        assert numbers["resume_token"] == 3
+        assert numbers["resume_token"] == (2 if method.name.startswith("Watch") else 3)
         assert "resume_token" in answers
 
 

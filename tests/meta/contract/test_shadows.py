@@ -21,6 +21,7 @@ SHADOWS = {
     f"{CODEC}.RecordInputHead": ("batchyard.v1.RecordInput",),
     f"{CODEC}.RawRecordInput": ("batchyard.v1.RecordInfo",),
     f"{CODEC}.RawInput": ("batchyard.v1.RecordInput",),
+    f"{CODEC}.RawOperationStatus": ("batchyard.v1.OperationStatus",),
     f"{WORKER}.RecordPage": ("batchyard.v1.ListRecordsResponse", f"{CODEC}.RawRecordPage"),
     f"{WORKER}.InputPage": ("batchyard.v1.AppendRecordsRequest", f"{CODEC}.RawInputs"),
     f"{WORKER}.RecordInput": ("batchyard.v1.RecordInput",),

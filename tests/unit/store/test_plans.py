@@ -9,6 +9,7 @@ import pytest
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.store.sqlite import (
+    events,
     history,
     inputs,
     leases,
@@ -65,6 +66,12 @@ STATEMENTS = {
     "subtasks of a task": subtasks.ROWS,
     "segments to join": merge.NEXT,
     "parts to join": merge.PARTS,
+    "changes of a project": events.OF_PROJECT,
+    "changes of a task": events.OF_TASK,
+    "changes that are too old": events.TRIM,
+    "a task with its operation": events.WATCHED,
+    "older tasks with their operations": events.WATCHED_OLDER,
+    "tasks of one time with their operations": events.WATCHED_EQUAL,
     "attempts of a record": history.OF_RECORD,
     "attempts that are too old": history.TRIM.statement(1),
     "attempts that are too many": history.TRIM_BY_NUMBER.statement(1),

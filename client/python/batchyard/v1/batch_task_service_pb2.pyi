@@ -1,5 +1,6 @@
 from batchyard.v1 import batch_task_pb2 as _batch_task_pb2
 from batchyard.v1 import handler_pb2 as _handler_pb2
+from batchyard.v1 import operation_status_pb2 as _operation_status_pb2
 from batchyard.v1 import record_pb2 as _record_pb2
 from batchyard.v1 import subtask_pb2 as _subtask_pb2
 from google.api import annotations_pb2 as _annotations_pb2
@@ -136,6 +137,30 @@ class GetBatchTaskCountsRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class WatchBatchTaskRequest(_message.Message):
+    __slots__ = ("name", "resume_token", "include_records", "view")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    resume_token: str
+    include_records: bool
+    view: _record_pb2.RecordInfo.View
+    def __init__(self, name: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_records: bool = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+
+class WatchBatchTasksRequest(_message.Message):
+    __slots__ = ("parent", "resume_token", "include_records", "view")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    resume_token: str
+    include_records: bool
+    view: _record_pb2.RecordInfo.View
+    def __init__(self, parent: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_records: bool = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
 
 class CancelBatchTaskRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id", "reason")

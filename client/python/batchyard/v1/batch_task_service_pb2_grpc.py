@@ -6,6 +6,7 @@ import warnings
 from batchyard.v1 import batch_task_pb2 as batchyard_dot_v1_dot_batch__task__pb2
 from batchyard.v1 import batch_task_service_pb2 as batchyard_dot_v1_dot_batch__task__service__pb2
 from batchyard.v1 import handler_pb2 as batchyard_dot_v1_dot_handler__pb2
+from batchyard.v1 import operation_status_pb2 as batchyard_dot_v1_dot_operation__status__pb2
 from batchyard.v1 import record_pb2 as batchyard_dot_v1_dot_record__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
@@ -85,6 +86,16 @@ class BatchTaskServiceStub(object):
                 '/batchyard.v1.BatchTaskService/GetBatchTaskCounts',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.FromString,
+                _registered_method=True)
+        self.WatchBatchTask = channel.unary_stream(
+                '/batchyard.v1.BatchTaskService/WatchBatchTask',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTaskRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.FromString,
+                _registered_method=True)
+        self.WatchBatchTasks = channel.unary_stream(
+                '/batchyard.v1.BatchTaskService/WatchBatchTasks',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTasksRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.FromString,
                 _registered_method=True)
         self.CancelBatchTask = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/CancelBatchTask',
@@ -249,6 +260,39 @@ class BatchTaskServiceServicer(object):
         """Reads how many batch tasks of a project are in each state. The numbers are kept, so it costs the same for any.
 
         A project that nobody used has none. Errors: INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBatchTask(self, request, context):
+        """Follows one generation of a batch task to its end: the current one, or that of the token.
+
+        Without a token the first message is a snapshot. Then comes every change of the state or the configuration, once
+        and in the order of the commits, and between them the counts, about five times a second at most. With
+        include_records every outcome comes once, in the order of the commits and before the change that counts it,
+        beginning with the first one of the generation. When nothing happens for 15 seconds a message has only a token.
+        The stream ends with OK after the change that ends the generation; of a task that has ended after its snapshot, and
+        its outcomes if asked for. A cut stream goes on after what was delivered when called with the last resume_token,
+        also after a restart of the server, and repeats nothing. The server keeps the last 200000 changes of all its tasks:
+        whoever lags behind further begins again without a token.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND; also at the moment in which
+        the task is deleted), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBatchTasks(self, request, context):
+        """Follows all batch tasks of a project. Never ends by itself.
+
+        Without a token a snapshot of each task comes first, newest first, and then a message with only a token; what
+        changes meanwhile of tasks that were shown comes between them. Then comes every change, as of WatchBatchTask, of
+        tasks that are created later too, over all their generations; of a deleted one a message with `deleted`. With
+        include_records the outcomes that are committed after a task's snapshot come too; those before it are read by
+        StreamRecords. Of a task that was deleted meanwhile they are left out. When nothing happens for 15 seconds a
+        message has only a token. Resumed like WatchBatchTask. A project that nobody used has no tasks yet.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -448,6 +492,16 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     servicer.GetBatchTaskCounts,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.SerializeToString,
+            ),
+            'WatchBatchTask': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBatchTask,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTaskRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.SerializeToString,
+            ),
+            'WatchBatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBatchTasks,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTasksRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.SerializeToString,
             ),
             'CancelBatchTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelBatchTask,
@@ -738,6 +792,60 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/GetBatchTaskCounts',
             batchyard_dot_v1_dot_batch__task__service__pb2.GetBatchTaskCountsRequest.SerializeToString,
             batchyard_dot_v1_dot_batch__task__pb2.BatchTaskCounts.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBatchTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/WatchBatchTask',
+            batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTaskRequest.SerializeToString,
+            batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/WatchBatchTasks',
+            batchyard_dot_v1_dot_batch__task__service__pb2.WatchBatchTasksRequest.SerializeToString,
+            batchyard_dot_v1_dot_operation__status__pb2.OperationStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,3 +74,17 @@ class RawInput(_message.Message):
     record_id: str
     payload: bytes
     def __init__(self, record_id: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class RawOperationStatus(_message.Message):
+    __slots__ = ("error", "response", "metadata", "records", "resume_token")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    error: bytes
+    response: bytes
+    metadata: bytes
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    resume_token: str
+    def __init__(self, error: _Optional[bytes] = ..., response: _Optional[bytes] = ..., metadata: _Optional[bytes] = ..., records: _Optional[_Iterable[bytes]] = ..., resume_token: _Optional[str] = ...) -> None: ...

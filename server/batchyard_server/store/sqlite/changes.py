@@ -37,7 +37,8 @@ def write(tx: Transaction, held: Entry, task: Task) -> Task:
         operation = operations.finish(tx, task)
         merge.generation_ended(tx, task.key, task.generation)
     tx.hold(task.key, held._replace(task=task))
-    tx.publish(task, Change.COUNTS if _same_but_for_counts(before, task) else Change.STATE, operation)
+    change = Change.COUNTS if _same_but_for_counts(before, task) else Change.STATE
+    tx.publish(task, change, operation, before.next_sequence)
     return task
 
 

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from batchyard_server.model import limits
 from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
@@ -31,6 +32,7 @@ from batchyard_server.store.sqlite import (
     bulk,
     changes,
     counts,
+    events,
     files,
     history,
     inputs,
@@ -46,6 +48,7 @@ from batchyard_server.store.sqlite import (
     sweep,
     tasks,
 )
+from batchyard_server.store.sqlite.log_reads import LogReads
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
@@ -61,11 +64,17 @@ _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loo
 
 
 async def open_sqlite(
-    directory: pathlib.Path, *, clock: Clock, randomness: Randomness, failpoints: Failpoints, readers: int = 2
+    directory: pathlib.Path,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+    failpoints: Failpoints,
+    readers: int = 2,
+    kept_events: int = limits.EVENTS,
 ) -> SqliteStore:
     """Open the store in `directory`, making it if there is none, for the running loop. Raises StoreError."""
     loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers)
+    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers, kept_events)
 
 
 def _open(
@@ -75,6 +84,7 @@ def _open(
     randomness: Randomness,
     failpoints: Failpoints,
     readers: int,
+    kept_events: int,
 ) -> SqliteStore:
     files.check_library(files.library_version())
     directory = files.Directory(path)
@@ -84,8 +94,15 @@ def _open(
         directory.check()
         connection = files.open_writer(directory, failpoints)
         try:
-            tx = Transaction(connection, clock=clock, failpoints=failpoints, write_entries=changes.write_entries)
-            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers))
+            event_log = events.open_log(connection.execute(events.BOUNDS).fetchall()[0], kept_events)
+            tx = Transaction(
+                connection,
+                clock=clock,
+                failpoints=failpoints,
+                write_entries=changes.write_entries,
+                write_events=event_log.write,
+            )
+            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers), event_log)
         except BaseException:
             connection.close()
             raise
@@ -94,21 +111,26 @@ def _open(
         raise
 
 
-class SqliteStore:
+class SqliteStore(LogReads):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, directory: files.Directory, tx: Transaction, readers: Readers
+        self,
+        loop: asyncio.AbstractEventLoop,
+        directory: files.Directory,
+        tx: Transaction,
+        readers: Readers,
+        event_log: events.Log,
     ) -> None:
+        super().__init__(readers, event_log.last)
         self._directory = directory
         self._tx = tx
         self._keys = submit.Keys(tx)
-        self._readers = readers
         self._packer = Packer()
         self._records = records.RecordReader()
         self._recent = inputs.Recent()
         self._recall = Recall()
-        self._sweeper = sweep.Sweeper()
+        self._sweeper = sweep.Sweeper(event_log)
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
@@ -149,13 +171,14 @@ class SqliteStore:
         await asyncio.to_thread(files.close_writer, self._tx.connection, healthy=self.writer.healthy)
         self._directory.release()
 
-    def _deliver(self, events: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
+    def _deliver(self, committed: Sequence[TaskEvent], ended: Sequence[Ended]) -> None:
         """On the loop, after a group: the subscribers first, then the callers."""
-        if events:
-            self._recall.on_events(events)
+        if committed:
+            self._recall.on_events(committed)
+            self._on_logged(committed)
             for subscriber in list(self._subscribers):
                 try:
-                    subscriber(events)
+                    subscriber(committed)
                 except Exception:
                     log.exception("a subscriber failed")
         for future, result, error in ended:

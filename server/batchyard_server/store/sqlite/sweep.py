@@ -1,4 +1,4 @@
-"""Where do the bytes of deleted tasks go? Removed in slices that hold the writer for some milliseconds each."""
+"""Where do the bytes of deleted tasks and old changes go? Removed in slices that hold the writer for milliseconds."""
 
 # ruff: noqa: S608 - what is put into statements here are names of this module, never values of callers
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from functools import partial
 
 from batchyard_server.store.sqlite import inputs, operations, requests
+from batchyard_server.store.sqlite.events import Log
 from batchyard_server.store.sqlite.transaction import Row, Transaction
 
 SLICE_NS = 10_000_000  # the commit takes as long again
@@ -34,7 +35,8 @@ NEXT = "SELECT key FROM task WHERE id_fold IS NULL AND key > ? ORDER BY key LIMI
 class Sweeper:
     """Remembers whether there is anything to remove, so that asking costs nothing when there is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._next_expiry_us: int | None = 0
         self._may_shrink = True
 
@@ -44,7 +46,8 @@ class Sweeper:
     def is_due(self, tx: Transaction) -> bool:
         """Whether a step is worth it. Cheap; may be called from another thread than the writer's."""
         expiry = self._next_expiry_us
-        return tx.deleted or self._may_shrink or (expiry is not None and expiry <= tx.clock.now_us())
+        expired = expiry is not None and expiry <= tx.clock.now_us()
+        return tx.deleted or self._may_shrink or expired or self._log.is_long
 
     def expect(self, expiry_us: int) -> None:
         """A call was remembered that is to be forgotten then."""
@@ -56,6 +59,8 @@ class Sweeper:
         deadline = tx.clock.monotonic_ns() + SLICE_NS
         tx.failpoints.hit("store.sweep")
         tx.on_undo(partial(self._again, tx))
+        if self._log.is_long:
+            self._log.trim(tx, deadline - SLICE_NS // 2)
         after = 0
         while rows := tx.run(NEXT, (after,)):
             after = rows[0][0]

@@ -50,6 +50,15 @@ class Entry(NamedTuple):
     failures: tuple[int, int] | None = None
 
 
+class Published(NamedTuple):
+    """What is told of a change once it is committed; its outcomes have completion numbers from `first_sequence` on."""
+
+    task: Task
+    change: Change
+    operation: Operation | None
+    first_sequence: int
+
+
 @dataclass(slots=True)
 class Debt:
     """Outcome segments of a generation that are worth joining: how many, and from which completion number on."""
@@ -107,6 +116,7 @@ class Transaction:
     Attributes:
         careful: after a conflict: each mutation looks for conflicts itself and is written before the next one runs.
         write_entries: writes the difference between entries as they are stored and as they are to be.
+        write_events: writes what was published into the log; what the subscribers are told.
         names: (project, id in lower case) → key of the tasks that this group created.
         calls: (project, request_id) → (digest, task key, task id) of the calls that this group did.
     """
@@ -118,6 +128,7 @@ class Transaction:
         clock: Clock,
         failpoints: Failpoints,
         write_entries: Callable[[Transaction, Sequence[tuple[Entry, Entry]]], None],
+        write_events: Callable[[Transaction, Sequence[Published]], list[TaskEvent]],
     ) -> None:
         self.connection = connection
         self.clock = clock
@@ -129,11 +140,13 @@ class Transaction:
         self.debts: dict[tuple[int, int], Debt] = {}  # by (task, generation)
         self.deleted = True  # whether a task was deleted since the last sweep, as far as is known
         self._write_entries = write_entries
+        self._write_events = write_events
         self._cursor = connection.cursor()
         self._waiting: dict[Rows, list[Row]] = {}
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._held_bytes = 0
         self._stored: dict[int, Entry] = {}  # entries that were changed, as they are in the database
+        self._published: list[Published] = []
         self._events: list[TaskEvent] = []
         self._undo: list[Callable[[], Any]] = []
         self._mark = (0, 0)
@@ -214,9 +227,21 @@ class Transaction:
         self._put(key, None)
         self._undo.append(lambda: self._put(key, before))
 
-    def publish(self, task: Task, change: Change, operation: Operation | None = None) -> None:
-        """Tell the subscribers after the commit. `operation`: see TaskEvent."""
-        self._events.append(TaskEvent(task, change, operation))
+    def publish(
+        self, task: Task, change: Change, operation: Operation | None = None, first_sequence: int | None = None
+    ) -> None:
+        """Tell the subscribers after the commit, and those who watch. See TaskEvent.
+
+        `first_sequence`: completion number of the first outcome that came with it; None = none came.
+        """
+        first = task.next_sequence if first_sequence is None else first_sequence
+        self._published.append(Published(task, change, operation, first))
+
+    def log(self) -> None:
+        """The group is complete: write what was published into the log."""
+        if self._published:
+            published, self._published = self._published, []
+            self._events = self._write_events(self, published)
 
     def on_undo(self, undo: Callable[[], Any]) -> None:
         """Have `undo` called if this mutation, or its whole group, is not committed."""
@@ -226,17 +251,18 @@ class Transaction:
 
     def start(self) -> None:
         """A mutation begins."""
-        self._mark = len(self._events), len(self._undo)
+        self._mark = len(self._published), len(self._undo)
 
     def undo(self) -> None:
         """The mutation failed: forget what it did in memory."""
-        events, undos = self._mark
-        del self._events[events:]
+        published, undos = self._mark
+        del self._published[published:]
         self._take_back(undos)
 
     def end(self, *, committed: bool) -> list[TaskEvent]:
         """The group ended; return its events."""
         events, self._events = self._events, []
+        self._published.clear()
         self.names.clear()
         self.calls.clear()
         self._stored.clear()

@@ -243,6 +243,7 @@ class Writer:
             changes = tx.connection.total_changes()
             tx.run("BEGIN IMMEDIATE")
             ended.extend(map(self._run, done))
+        tx.log()
         return tx.connection.total_changes() != changes
 
     def _run_lanes(self, done: list[Mutation], ended: list[Ended]) -> None:

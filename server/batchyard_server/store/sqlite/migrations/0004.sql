@@ -6,3 +6,26 @@ CREATE TABLE task_count (
   PRIMARY KEY (project, state)
 ) WITHOUT ROWID, STRICT;
 INSERT INTO task_count SELECT project, state, count(*) FROM task WHERE id_fold IS NOT NULL GROUP BY project, state;
+
+-- What happens to tasks, for those who watch: the last committed changes (see model/watch.py) in the order of their
+-- commits. The columns by which rows are passed over come first, the large one last.
+CREATE TABLE event (
+  seq INTEGER PRIMARY KEY,            -- without gaps; the newest one is never removed, so none is given out twice
+  project TEXT NOT NULL,
+  task_key INTEGER NOT NULL,
+  task_id TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  change INTEGER NOT NULL,
+  ends INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  total INTEGER NOT NULL,
+  succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  cancelled INTEGER NOT NULL,
+  first_sequence INTEGER NOT NULL,
+  next_sequence INTEGER NOT NULL,
+  create_us INTEGER NOT NULL,
+  time_us INTEGER NOT NULL,
+  error BLOB NOT NULL
+) STRICT;

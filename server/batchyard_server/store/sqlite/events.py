@@ -1,0 +1,223 @@
+"""The event table: the log of committed changes, and the reads of those who watch.
+
+A row a change, in the order of the commits. Nothing is indexed: who catches up reads forward from where it was.
+"""
+
+# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+
+from batchyard_server.model.names import TaskName
+from batchyard_server.model.states import TaskState
+from batchyard_server.model.task import Operation
+from batchyard_server.model.watch import Change, LogEntry
+from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
+from batchyard_server.store.protocols import TaskEvent
+from batchyard_server.store.sqlite import operations, tasks
+from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.transaction import Published, Row, Rows, Transaction
+
+_COLUMNS = ", ".join(LogEntry._fields)
+_INSERT = Rows(10, "INSERT INTO event VALUES", f"({', '.join('?' * len(LogEntry._fields))})", most=64)
+_PAGE = f"SELECT {_COLUMNS} FROM event WHERE seq > ? AND seq <= ? AND project = ?"
+OF_PROJECT = f"{_PAGE} ORDER BY seq LIMIT ?"
+OF_TASK = f"{_PAGE} AND task_key = ? ORDER BY seq LIMIT ?"
+BOUNDS = "SELECT (SELECT min(seq) FROM event), (SELECT max(seq) FROM event)"
+TRIM = "DELETE FROM event WHERE seq <= ?"
+_PAGE_ENTRIES = 128  # each may have an error of limits.ERROR bytes
+_PAGE_LOOKED_AT = 16_384
+_TRIMMED = 500  # at once
+
+_WATCHED = (
+    f"SELECT operation.create_us, operation.operation_id, metadata, result, first_sequence, {tasks.COLUMNS} "
+    "FROM task CROSS JOIN operation ON operation.key = task.key * 1048576 + task.generation "
+    "WHERE task.project = ? AND task.id_fold IS NOT NULL"
+)
+WATCHED = f"{_WATCHED} AND task.id_fold = ?"
+WATCHED_EQUAL = f"{_WATCHED} AND task.create_us = ? AND task.task_id > ? ORDER BY task.task_id LIMIT ?"
+WATCHED_OLDER = f"{_WATCHED} AND task.create_us < ? ORDER BY task.create_us DESC, task.task_id LIMIT ?"
+_LATEST = 2**63 - 1
+_OPERATION = "SELECT operation_id, project, create_us, metadata, result FROM operation WHERE key = ? AND hidden = 0"
+
+
+class Log:
+    """The writer's side: numbers and writes changes, and removes the oldest. `first` and `last`: numbers in the table.
+
+    Args:
+        kept: so many changes are kept.
+    """
+
+    def __init__(self, first: int, last: int, kept: int) -> None:
+        self.first = first
+        self.last = last
+        self._kept = kept
+
+    def write(self, tx: Transaction, published: Sequence[Published]) -> list[TaskEvent]:
+        """Write what a group published, and return what the subscribers are told.
+
+        COUNTS that another change of the task follows in the group leave no row; their outcomes come with that one.
+        """
+        before = self.last
+        tx.on_undo(partial(setattr, self, "last", before))
+        firsts, joined = _joined(published)
+        now_us = tx.clock.now_us()
+        told: list[TaskEvent] = []
+        rows: list[LogEntry] = []
+        for at, each in enumerate(published):
+            entry = None
+            if at not in joined:
+                self.last += 1
+                entry = _entry(self.last, now_us, each, firsts[at])
+                rows.append(entry)
+            told.append(TaskEvent(each.task, each.change, each.operation, entry))
+        _INSERT.write(tx, rows)
+        return told
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is worth it to remove some."""
+        return self.last - self.first >= self._kept + self._kept // 16
+
+    def trim(self, tx: Transaction, deadline: int) -> None:
+        """Remove the oldest ones until `kept` are left or the time is over."""
+        before = self.first
+        tx.on_undo(partial(setattr, self, "first", before))
+        while (end := self.last - self._kept) >= self.first and tx.clock.monotonic_ns() < deadline:
+            upto = min(end, self.first + _TRIMMED - 1)
+            tx.run(TRIM, (upto,))
+            self.first = upto + 1
+
+
+def open_log(row: Row, kept: int) -> Log:
+    """The log as it is in the table, from the row of BOUNDS."""
+    return Log(row[0] or 1, row[1] or 0, kept)
+
+
+def _joined(published: Sequence[Published]) -> tuple[list[int], set[int]]:
+    """The first completion number of each, and the places of those that another change of their task follows."""
+    firsts = [each.first_sequence for each in published]
+    joined: set[int] = set()
+    if len(published) > 1:
+        counts: dict[int, int] = {}  # task → the place of its last change, if that was COUNTS
+        for at, each in enumerate(published):
+            earlier = counts.pop(each.task.key, None)
+            if earlier is not None:
+                joined.add(earlier)
+                firsts[at] = firsts[earlier]
+            if each.change is Change.COUNTS:
+                counts[each.task.key] = at
+    return firsts, joined
+
+
+def _entry(seq: int, now_us: int, published: Published, first_sequence: int) -> LogEntry:
+    task, change, operation, _ = published
+    return LogEntry(
+        seq,
+        task.project,
+        task.key,
+        task.task_id,
+        task.operation,
+        task.generation,
+        change,
+        operation is not None,
+        task.state,
+        task.total,
+        task.succeeded,
+        task.failed,
+        task.cancelled,
+        first_sequence,
+        task.next_sequence,
+        task.create_us,
+        now_us,
+        task.error if task.state.is_final else b"",
+    )
+
+
+def _of_row(row: Row) -> LogEntry:
+    entry = LogEntry(*row)
+    return entry._replace(change=Change(entry.change), ends=bool(entry.ends), state=TaskState(entry.state))
+
+
+def page(reader: Reader, after: int, upto: int, project: str, task_key: int | None) -> LogPage:
+    """See Store.events."""
+    oldest, newest = reader.run(BOUNDS)[0]
+    end = min(upto, newest or 0)
+    kept = after <= (newest or 0) and after + 1 >= (oldest or 1)
+    if not kept:
+        return LogPage(entries=(), last=after, kept=False)
+    last = min(after + _PAGE_LOOKED_AT, end)
+    if task_key is None:
+        rows = reader.run(OF_PROJECT, (after, last, project, _PAGE_ENTRIES))
+    else:
+        rows = reader.run(OF_TASK, (after, last, project, task_key, _PAGE_ENTRIES))
+    entries = [_of_row(row) for row in rows]
+    if len(entries) == _PAGE_ENTRIES:
+        last = entries[-1].seq
+    return LogPage(entries=entries, last=max(last, after), kept=True)
+
+
+def watched(reader: Reader, name: TaskName) -> tuple[Watched, int]:
+    """See Store.watched."""
+    rows = reader.run(WATCHED, (name.project, name.task.lower()))
+    if not rows or (found := _watched(rows[0])).task.task_id != name.task:
+        raise tasks.not_found(name)
+    return found, _newest(reader)
+
+
+def watched_page(
+    reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
+) -> WatchedPage:
+    """See Store.watched_page."""
+    found: list[Watched] = []
+    size = 0
+    parts: list[tuple[str, Row]] = [(WATCHED_OLDER, (project, after[0] if after else _LATEST))]
+    if after:
+        parts.insert(0, (WATCHED_EQUAL, (project, *after)))
+    for sql, values in parts:
+        with closing(reader.stream(sql, (*values, limit - len(found)))) as rows:
+            for row in rows:
+                found.append(_watched(row))
+                size += len(row[2]) + len(row[3]) + len(found[-1].task.fixed)
+                if size > max_bytes or len(found) == limit:
+                    return WatchedPage(tasks=found, seq=_newest(reader), more=True)
+    return WatchedPage(tasks=found, seq=_newest(reader), more=False)
+
+
+def operation_of(reader: Reader, task_key: int, generation: int) -> Operation | None:
+    """See Store.operation_of."""
+    rows = reader.run(_OPERATION, (operations.key_of(task_key, generation),))
+    if not rows:
+        return None
+    operation_id, project, create_us, metadata, result = rows[0]
+    return Operation(
+        operation_id=operation_id,
+        project=project,
+        task_key=task_key,
+        generation=generation,
+        create_us=create_us,
+        metadata=metadata,
+        result=result,
+    )
+
+
+def _watched(row: Row) -> Watched:
+    create_us, operation_id, metadata, result, first_sequence = row[:5]
+    task = tasks.of_row(row[5:])
+    operation = Operation(
+        operation_id=operation_id,
+        project=task.project,
+        task_key=task.key,
+        generation=task.generation,
+        create_us=create_us,
+        metadata=metadata,
+        result=result,
+    )
+    return Watched(task=task, operation=operation, first_sequence=first_sequence)
+
+
+def _newest(reader: Reader) -> int:
+    return reader.run(BOUNDS)[0][1] or 0
