@@ -160,8 +160,8 @@ class Session:
     def _check_turns(self, granted: Sequence[Task]) -> None:
         """Nothing went to a task of a lower priority while one of a higher waited, before and still, and got nothing.
 
-        What was taken back of a task, since its settings changed, waits again only when its lease has ended. Whether time
-        has ended one is not known yet.
+        What was taken back of a task, since its settings changed, waits again only when its lease has ended. Whether
+        time has ended one is not known yet.
         """
         waiting = self.model.waiting()
         others = waiting & self._waiting - {*granted, *self.model.due()}

@@ -12,7 +12,7 @@ from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.dispatch.settle import Begun
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import BatchyardError, NotFound, StaleLease
+from batchyard_server.model.errors import NotFound, StaleLease
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
