@@ -20,9 +20,10 @@ from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
+from tests.client.fake_watch import FakeWatches
 
 
-class FakeServer(FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
+class FakeServer(FakeWatches, FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
     """See the module. Also its own servicer for both services.
 
     Attributes:
@@ -30,10 +31,11 @@ class FakeServer(FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.Batc
         faults: per method, (code, message, reason) answered before the real thing, first in first out.
         append_cuts: after how many messages of a stream each next AppendRecords is cut (ABORT after commit, no ack).
         page: records per message of StreamRecords.
-        stream_cuts: after how many messages each next StreamRecords or StreamBatchTasks is cut.
+        stream_cuts: after how many messages each next StreamRecords, StreamBatchTasks or watch is cut.
     """
 
     def __init__(self) -> None:
+        FakeWatches.__init__(self)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.tasks: dict[str, FakeTask] = {}
