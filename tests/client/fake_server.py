@@ -21,9 +21,12 @@ from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_many import FakeMany
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
+from tests.client.fake_watch import FakeWatches
 
 
-class FakeServer(FakeLifeCycle, FakeMany, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
+class FakeServer(
+    FakeWatches, FakeLifeCycle, FakeMany, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer
+):
     """See the module. Also its own servicer for both services.
 
     Attributes:
@@ -31,7 +34,7 @@ class FakeServer(FakeLifeCycle, FakeMany, FakeOperations, batch_task_service_pb2
         faults: per method, (code, message, reason) answered before the real thing, first in first out.
         append_cuts: after how many messages of a stream each next AppendRecords is cut (ABORT after commit, no ack).
         page: records per message of StreamRecords.
-        stream_cuts: after how many messages each next StreamRecords or StreamBatchTasks is cut.
+        stream_cuts: after how many messages each next StreamRecords, StreamBatchTasks or watch is cut.
     """
 
     def __init__(self) -> None:

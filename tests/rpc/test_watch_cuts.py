@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import pathlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ import pytest
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.operation_status_pb2 import OperationStatus
 from batchyard_server.codec.tokens import Tokens
+from batchyard_server.model import limits
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Attempts, Lease
 from batchyard_server.model.watch import Change, LogEntry
@@ -209,7 +210,11 @@ def missed(client: Client, entries: list[LogEntry]) -> list[LogEntry]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_what_comes_over_cut_connections_is_what_was_committed(tmp_path: pathlib.Path, seed: int) -> None:
+async def test_what_comes_over_cut_connections_is_what_was_committed(
+    tmp_path: pathlib.Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed:  # cuts between the outcomes of one commit
+        monkeypatch.setattr(limits, "STREAM_PAGE_SIZE", replace(limits.STREAM_PAGE_SIZE, maximum=1))
     chance = random.Random(seed)
     truth = Truth()
     world = World(chance, truth)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from batchyard import _cli_output, _cli_verbs
+from batchyard import _cli_output, _cli_verbs, _cli_watch
 from batchyard._channel import DEFAULT_TARGET, version
 from batchyard._cli_options import DEFAULTS, poll_timeout, span, task_settings
 from batchyard._enums import BatchTaskState
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("counts", _cli_verbs.counts, "Show how many tasks of the project are in each state.", task=False)
     verb("get", _cli_verbs.get, "Show one task.")
     poll_timeout(verb("wait", _cli_verbs.wait, "Wait for the end of a task."))
+    _watch_options(verb("watch", _cli_watch.watch, "Follow a task to its end, or all tasks.", task=False))
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
     shown.add_argument("--failed", action="store_true", help="only those that failed")
     shown.add_argument("--order", choices=("index", "completion"), default="index")
@@ -175,6 +176,13 @@ def _update_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--handler", metavar="NAME", help="another handler, of a draft")
     task_settings(parser)
+
+
+def _watch_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", help="task id or name; the exit code says how it went, as that of wait")
+    parser.add_argument("--all", action="store_true", help="all tasks of the project, until interrupted")
+    parser.add_argument("--records", action="store_true", help="outcomes too, a line each")
+    parser.add_argument("--resume-token", metavar="TOKEN", default="", help="of a line of --json: go on after it")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from batchyard._aio.call import call, stream
 from batchyard._aio.many import AsyncMany
 from batchyard._aio.operation import metadata_of
+from batchyard._aio.result import View
 from batchyard._aio.task import AsyncBatchTaskOperation, Scope
+from batchyard._aio.watch import wanted, watch_tasks
 from batchyard._errors import BatchyardError
 from batchyard._info import BatchTaskInfo
 from batchyard._names import child_name, derived_id, project_name
@@ -31,11 +33,8 @@ if TYPE_CHECKING:
     from batchyard._settings import TaskChanges, TaskSettings
     from batchyard._transport_aio import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
-    from batchyard.v1.batch_task_service_pb2 import (
-        AppendRecordsRequest,
-        CreateBatchTaskRequest,
-        StreamBatchTasksResponse,
-    )
+    from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
+    from batchyard.v1.operation_status_pb2 import OperationStatus
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.
 _TIDY_TIMEOUT = 2.0
@@ -293,6 +292,19 @@ class AsyncBatch:
             parent=project_name(self._connection.project), page_size=page_size, resume_token=resume_token
         )
         return stream(self._connection.service.StreamBatchTasks, request, timeout)
+
+    def watch(
+        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+    ) -> AsyncIterator[OperationStatus]:
+        """Yield what happens to all tasks of the project, as it happens; ends when the caller stops.
+
+        First a snapshot of each task, newest first, and then a message with only a token. Then every change of every
+        task, of those that are created later and of later generations too; a deleted one ends with `deleted`. With
+        include_records the outcomes that come after a task's snapshot.
+
+        Arguments, messages and errors as of `BatchTaskOperation.watch`.
+        """
+        return watch_tasks(self._connection, wanted(include_records, view), resume_token, timeout)
 
     async def list_info(
         self,

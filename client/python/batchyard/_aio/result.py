@@ -22,12 +22,12 @@ View: TypeAlias = Literal["basic", "full"]
 OnFailure: TypeAlias = Literal["raise", "skip", "none"]
 
 _ORDERS: Final = {"index": record_pb2.RecordInfo.INDEX, "completion": record_pb2.RecordInfo.COMPLETION}
-_VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
+VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
 _FAILED: Final = record_pb2.RecordInfo.FAILED
 _SUCCEEDED: Final = record_pb2.RecordInfo.SUCCEEDED
 
 
-def _word(words: Mapping[str, int], name: str, word: str) -> Any:
+def word(words: Mapping[str, int], name: str, word: str) -> Any:
     """Return the number that a word stands for.
 
     Raises:
@@ -84,8 +84,8 @@ class AsyncRecordReader:
             parent=self._task_name,
             page_size=page_size,
             resume_token=resume_token,
-            order=_word(_ORDERS, "order", order),
-            view=_word(_VIEWS, "view", view),
+            order=word(_ORDERS, "order", order),
+            view=word(VIEWS, "view", view),
             generation=self._chosen(generation),
         )
         return stream(self._connection.service.StreamRecords, request, timeout)
@@ -161,7 +161,7 @@ class AsyncRecordReader:
         """
         request = batch_task_service_pb2.GetRecordRequest(
             name=f"{self._task_name}/records/{index}",
-            view=_word(_VIEWS, "view", view),
+            view=word(VIEWS, "view", view),
             generation=self._chosen(generation),
         )
         return RecordInfo(await call(self._connection.service.GetRecord, request, timeout))

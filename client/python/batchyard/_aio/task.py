@@ -11,7 +11,8 @@ from google.longrunning import operations_pb2
 from batchyard._aio.call import call, pages
 from batchyard._aio.draft import AsyncDraft
 from batchyard._aio.operation import AsyncOperationHandle, metadata_of
-from batchyard._aio.result import AsyncRecordReader
+from batchyard._aio.result import AsyncRecordReader, View
+from batchyard._aio.watch import wanted, watch_task
 from batchyard._errors import NotFoundError
 from batchyard._info import BatchTaskInfo
 from batchyard._names import last_id
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from batchyard._aio.wait import WaitRule
     from batchyard._operation_status import OperationStatus
     from batchyard._settings import TaskChanges
+    from batchyard.v1.operation_status_pb2 import OperationStatus as WatchMessage
 
 Scope: TypeAlias = Literal["failed_and_unfinished", "all"]
 
@@ -85,6 +87,33 @@ class AsyncBatchTaskOperation(AsyncOperationHandle, AsyncDraft, AsyncRecordReade
         metadata = (await self.get_operation_status(timeout=timeout)).metadata
         assert isinstance(metadata, batch_task_pb2.BatchTaskMetadata)
         return BatchTaskStatus.of_state(metadata.state)
+
+    def watch(
+        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+    ) -> AsyncIterator[WatchMessage]:
+        """Yield what happens to the task, as it happens, to the end of its current generation.
+
+        First a snapshot, then each change of the state once and in order, and between them the counts, about five times
+        a second. Cuts of the connection and restarts of the server are survived, nothing is missed or repeated.
+
+        Args:
+            include_records: also every outcome of the generation, in the order of the commits.
+            view: "full" adds the input to each; needs include_records.
+            resume_token: of a message that came before, in any process: goes on after it, with the same
+                include_records. With include_records also of a page in order "completion".
+            timeout: seconds to wait for one message; a server that lives sends one every 15 seconds.
+
+        Yields:
+            Messages (`batchyard.v1.OperationStatus`): a change (`state`, `counts`; the last one is `done`), outcomes
+            (`records`), or only a `resume_token`, which every one of them has.
+
+        Raises:
+            ValueError: view is none of the words, or needs include_records.
+            NotFoundError: the task was deleted.
+            ResumeTokenExpiredError: the server does not keep what came after the token.
+            RpcError: no message within `timeout`, or refused.
+        """
+        return watch_task(self._connection, self._task_name, wanted(include_records, view), resume_token, timeout)
 
     async def cancel(self, *, timeout: float = 60) -> None:
         """Stop the task for good; what runs is killed. Returns when that is decided, `wait` sees the end.

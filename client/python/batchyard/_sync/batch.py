@@ -18,7 +18,9 @@ from batchyard._status import BatchTaskStatus
 from batchyard._sync.call import call, stream
 from batchyard._sync.many import Many
 from batchyard._sync.operation import metadata_of
+from batchyard._sync.result import View
 from batchyard._sync.task import BatchTaskOperation, Scope
+from batchyard._sync.watch import wanted, watch_tasks
 from batchyard._transport_sync import Records, Source
 from batchyard._undefined import UNDEFINED, Undefined
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
@@ -32,11 +34,8 @@ if TYPE_CHECKING:
     from batchyard._sync.many import Submission
     from batchyard._transport_sync import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
-    from batchyard.v1.batch_task_service_pb2 import (
-        AppendRecordsRequest,
-        CreateBatchTaskRequest,
-        StreamBatchTasksResponse,
-    )
+    from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
+    from batchyard.v1.operation_status_pb2 import OperationStatus
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.
 _TIDY_TIMEOUT = 2.0
@@ -290,6 +289,19 @@ class Batch:
             parent=project_name(self._connection.project), page_size=page_size, resume_token=resume_token
         )
         return stream(self._connection.service.StreamBatchTasks, request, timeout)
+
+    def watch(
+        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+    ) -> Iterator[OperationStatus]:
+        """Yield what happens to all tasks of the project, as it happens; ends when the caller stops.
+
+        First a snapshot of each task, newest first, and then a message with only a token. Then every change of every
+        task, of those that are created later and of later generations too; a deleted one ends with `deleted`. With
+        include_records the outcomes that come after a task's snapshot.
+
+        Arguments, messages and errors as of `BatchTaskOperation.watch`.
+        """
+        return watch_tasks(self._connection, wanted(include_records, view), resume_token, timeout)
 
     def list_info(
         self,

@@ -23,12 +23,12 @@ View: TypeAlias = Literal["basic", "full"]
 OnFailure: TypeAlias = Literal["raise", "skip", "none"]
 
 _ORDERS: Final = {"index": record_pb2.RecordInfo.INDEX, "completion": record_pb2.RecordInfo.COMPLETION}
-_VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
+VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
 _FAILED: Final = record_pb2.RecordInfo.FAILED
 _SUCCEEDED: Final = record_pb2.RecordInfo.SUCCEEDED
 
 
-def _word(words: Mapping[str, int], name: str, word: str) -> Any:
+def word(words: Mapping[str, int], name: str, word: str) -> Any:
     """Return the number that a word stands for.
 
     Raises:
@@ -85,8 +85,8 @@ class RecordReader:
             parent=self._task_name,
             page_size=page_size,
             resume_token=resume_token,
-            order=_word(_ORDERS, "order", order),
-            view=_word(_VIEWS, "view", view),
+            order=word(_ORDERS, "order", order),
+            view=word(VIEWS, "view", view),
             generation=self._chosen(generation),
         )
         return stream(self._connection.service.StreamRecords, request, timeout)
@@ -162,7 +162,7 @@ class RecordReader:
         """
         request = batch_task_service_pb2.GetRecordRequest(
             name=f"{self._task_name}/records/{index}",
-            view=_word(_VIEWS, "view", view),
+            view=word(VIEWS, "view", view),
             generation=self._chosen(generation),
         )
         return RecordInfo(call(self._connection.service.GetRecord, request, timeout))

@@ -18,7 +18,8 @@ from batchyard._status import BatchTaskStatus
 from batchyard._sync.call import call, pages
 from batchyard._sync.draft import Draft
 from batchyard._sync.operation import OperationHandle, metadata_of
-from batchyard._sync.result import RecordReader
+from batchyard._sync.result import RecordReader, View
+from batchyard._sync.watch import wanted, watch_task
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from batchyard._settings import TaskChanges
     from batchyard._sync.connection import Connection
     from batchyard._sync.wait import WaitRule
+    from batchyard.v1.operation_status_pb2 import OperationStatus as WatchMessage
 
 Scope: TypeAlias = Literal["failed_and_unfinished", "all"]
 
@@ -86,6 +88,33 @@ class BatchTaskOperation(OperationHandle, Draft, RecordReader):
         metadata = (self.get_operation_status(timeout=timeout)).metadata
         assert isinstance(metadata, batch_task_pb2.BatchTaskMetadata)
         return BatchTaskStatus.of_state(metadata.state)
+
+    def watch(
+        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+    ) -> Iterator[WatchMessage]:
+        """Yield what happens to the task, as it happens, to the end of its current generation.
+
+        First a snapshot, then each change of the state once and in order, and between them the counts, about five times
+        a second. Cuts of the connection and restarts of the server are survived, nothing is missed or repeated.
+
+        Args:
+            include_records: also every outcome of the generation, in the order of the commits.
+            view: "full" adds the input to each; needs include_records.
+            resume_token: of a message that came before, in any process: goes on after it, with the same
+                include_records. With include_records also of a page in order "completion".
+            timeout: seconds to wait for one message; a server that lives sends one every 15 seconds.
+
+        Yields:
+            Messages (`batchyard.v1.OperationStatus`): a change (`state`, `counts`; the last one is `done`), outcomes
+            (`records`), or only a `resume_token`, which every one of them has.
+
+        Raises:
+            ValueError: view is none of the words, or needs include_records.
+            NotFoundError: the task was deleted.
+            ResumeTokenExpiredError: the server does not keep what came after the token.
+            RpcError: no message within `timeout`, or refused.
+        """
+        return watch_task(self._connection, self._task_name, wanted(include_records, view), resume_token, timeout)
 
     def cancel(self, *, timeout: float = 60) -> None:
         """Stop the task for good; what runs is killed. Returns when that is decided, `wait` sees the end.
