@@ -33,6 +33,7 @@ ROWS = (
     "outcomes",
     "reads",
     "creates",
+    "bulk",
     "upload",
     "wakeup",
     "pages",

@@ -27,6 +27,7 @@ class FakeWatches:
     _begin: Any
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: dict[str, list[OperationStatus]] = defaultdict(list)
         self.watching = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard_server.codec.segments import cut_inputs
@@ -26,8 +26,7 @@ _RECORD_ID = attrgetter("record_id")
 _SMALLEST_BOUND = min(limits.RECORD_ID.maximum, limits.CONTENT_TYPE.maximum)
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Records in order. `records`: serialized RecordInput each. `ids`: (record_id, position) of those that have one."""
 
     records: Sequence[bytes]

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.message import Message
@@ -28,8 +29,7 @@ _UUID4 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9
 _DIGEST_VERSION = b"\x01"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateTask:
+class CreateTask(NamedTuple):
     """CreateBatchTask. `task_id` is empty if the server is to choose."""
 
     project: str

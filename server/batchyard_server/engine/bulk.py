@@ -15,7 +15,7 @@ from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
 from batchyard_server.model.clock import uuid7s
 from batchyard_server.model.errors import BatchyardError, InvalidArgument, NotFound, Refused, placed
-from batchyard_server.model.names import TaskName
+from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.task import NewTask, RequestKey, Task
 
 SLICE = 100  # creates that are made, or answered, before others have their turn: about 2 ms
@@ -24,10 +24,12 @@ ROOM_BYTES = 1024  # of an operation without its end: kept free for each that is
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Tasks that differ in names and ids alone: one of them, and what makes the bytes of the others."""
+    """Tasks that differ in names and ids alone: one of them, what makes the bytes of the others, how names begin."""
 
     like: Task
     stamp: Stamp
+    tasks: str
+    operations: str
 
 
 class _Made(NamedTuple):
@@ -95,7 +97,8 @@ def _kind(deps: Deps, asked: CreateTask, kinds: dict[tuple[int, bool, int], _Kin
         kind = create.missing_handler(deps, asked)
         if kind is None:
             like = create.new_task(deps, asked)
-            kind = _Kind(like, Stamp(like, asked.configuration))
+            tasks, operations = str(TaskName(asked.project, "")), str(OperationName(asked.project, ""))
+            kind = _Kind(like, Stamp(like, asked.configuration), tasks, operations)
         kinds[key] = kind
     return kind
 
@@ -112,7 +115,7 @@ def _new(asked: CreateTask, kind: _Kind, key: int, uid: str, operation: str) -> 
         operation=operation,
         handler=like.handler,
         state=like.state,
-        fixed=stamp.fixed(str(TaskName(asked.project, task_id)), uid),
+        fixed=stamp.fixed(f"{kind.tasks}{task_id}", uid),
         create_us=like.create_us,
         update_us=like.create_us,
         transition_us=like.create_us,
@@ -126,7 +129,7 @@ def _new(asked: CreateTask, kind: _Kind, key: int, uid: str, operation: str) -> 
         segments=segments.cut_inputs(asked.inputs.records, 0),
         record_ids=list(asked.inputs.ids),
         like=like,
-        mutable=stamp.mutable(str(task.operation_name), task.etag),
+        mutable=stamp.mutable(f"{kind.operations}{operation}", task.etag),
     )
 
 
@@ -139,8 +142,9 @@ async def _answer(deps: Deps, made: Sequence[_Made], stored: Sequence[Task | Bat
         if isinstance(found, BatchyardError):
             results.status(each.index, statuses.to_status(found).SerializeToString())
         elif found.uid == each.new.task.uid:
-            operation = each.kind.stamp.operation(str(found.operation_name), str(found.name))
-            results.operation(each.index, operation)
+            kind = each.kind
+            names = f"{kind.operations}{found.operation}", f"{kind.tasks}{found.task_id}"
+            results.operation(each.index, kind.stamp.operation(*names))
         else:
             earlier.append((each.index, found))
     for number, (index, task) in enumerate(earlier):

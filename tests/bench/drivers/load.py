@@ -7,12 +7,14 @@ import base64
 import itertools
 import statistics
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc.aio
 import uvloop
 
+from batchyard.v1 import batch_task_service_pb2
 from tests.bench import api, records
 from tests.bench.drivers import protocol
 
@@ -26,10 +28,23 @@ def _creates(*, start: bool) -> Bodies:
         yield api.create_request("bench_noop", start=start, payload=payload).SerializeToString()
 
 
+def _batches(tasks: int = 1000) -> Bodies:
+    request = batch_task_service_pb2.BatchCreateBatchTasksRequest(parent=api.PROJECT)
+    for _ in range(tasks):
+        each = api.create_request("bench_noop", start=False, payload=records.make(1)[0])
+        each.request_id = ""  # that of the call is for all of them
+        request.requests.append(each)
+    while True:
+        request.request_id = str(uuid.uuid4())
+        yield request.SerializeToString()
+
+
 def bodies(kind: str, given: list[str]) -> Bodies:
-    """Request bytes without end: `given` (base64) in turns, or creates, each with a request_id of its own."""
+    """Request bytes without end: `given` (base64) in turns, creates, or batches of them; each with its own request_id."""
     if kind == "given":
         return itertools.cycle([base64.b64decode(text) for text in given])
+    if kind == "batches of creates":
+        return _batches()
     return _creates(start=kind == "creates and starts")
 
 

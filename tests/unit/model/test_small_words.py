@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from batchyard_server.model import names
-from batchyard_server.model.clock import SystemClock, SystemRandomness, uuid7
+from batchyard_server.model.clock import SystemClock, SystemRandomness, uuid7, uuid7s
 from batchyard_server.model.errors import InvalidArgument
 from batchyard_server.model.failpoints import OFF, POINTS, Failpoints, Injected
 from tests.support.clock import FakeClock, SeededRandomness
@@ -27,6 +27,17 @@ def test_a_uuid7_is_one_and_sorts_by_time() -> None:
         parsed = uuid.UUID(text)
         assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, text)
     assert int(made[0].replace("-", "")[:12], 16) == FakeClock().now_us() // 1000
+
+
+def test_many_uuid7s_of_one_moment() -> None:
+    made = uuid7s(FakeClock(), SeededRandomness(), 1000)
+    assert len(set(made)) == 1000
+    for text in made:
+        parsed = uuid.UUID(text)
+        assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, text)
+        assert parsed.int >> 80 == FakeClock().now_us() // 1000
+    assert {text[19] for text in made} == set("89ab")
+    assert uuid7s(FakeClock(), SeededRandomness(), 0) == []
 
 
 def test_the_systems_clocks_go_on() -> None:

@@ -16,6 +16,7 @@ from batchyard_server.model.settings import DRAFT_US, Settings
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import listing, migrate, open_sqlite, readers
 from tests.support import store as make
+from tests.support.kept import check_counts
 
 
 def test_sqlite_concatenates_all_bytes_as_they_are() -> None:
@@ -101,6 +102,7 @@ async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path)
     assert [record.generation for record in make.parse(await make.read_all(store, done))] == [2, 1]
     assert await make.read_all(store, done, generation=1) == outcomes
     await store.close()
+    check_counts(tmp_path)
 
 
 def _length(size: int) -> bytes:
@@ -124,7 +126,8 @@ def _to_first_schema(path: pathlib.Path) -> None:
 
 _BACK = """
 DROP TABLE event;
-DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease; DROP TABLE record_attempt;
+DROP TABLE task_count; DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease;
+DROP TABLE record_attempt;
 ALTER TABLE attempt DROP COLUMN failures; ALTER TABLE attempt DROP COLUMN retry_us;
 ALTER TABLE lease DROP COLUMN granted; ALTER TABLE lease DROP COLUMN node; ALTER TABLE lease DROP COLUMN start_us;
 DROP INDEX operation_by_generation;

@@ -16,7 +16,7 @@ from batchyard_server.model.clock import SystemRandomness
 from batchyard_server.model.errors import ResourceExhausted, Unavailable
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.store.sqlite import SqliteStore, files, open_sqlite, sweep, writer
-from batchyard_server.store.sqlite.transaction import Transaction
+from batchyard_server.store.sqlite.transaction import Rows, Transaction
 from tests.support import store as make
 from tests.support.clock import FakeClock
 from tests.support.outcomes import flush
@@ -50,6 +50,33 @@ async def test_calls_that_wait_together_share_a_commit(store: SqliteStore) -> No
     await asyncio.gather(*(store.create_task(make.new_task(f"t{n}", 1), None) for n in range(100)))
     assert store.writer.mutations == 100
     assert store.writer.commits - before <= 10
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 2, 31, 33, 127, 128, 1000, 1001, 2500])
+async def test_rows_are_written_once_each_however_many(store: SqliteStore, count: int, whole: bool) -> None:
+    statement = Rows(0, "INSERT INTO some SELECT ?, v.* FROM (VALUES", "(?, ?)", ") AS v", whole=whole)
+    rows = [(number, str(number)) for number in range(count)]
+
+    def write(tx: Transaction) -> tuple[list[Any], int]:
+        tx.run("CREATE TABLE some (shared, number, text)")
+        traced: list[str] = []
+        tx.connection.exec_trace = lambda _, sql, __: bool(traced.append(sql) or True)
+        statement.write(tx, rows, ("all",))
+        tx.connection.exec_trace = None
+        return tx.run("SELECT * FROM some ORDER BY number"), len(traced)
+
+    found, statements = await store.writer.submit(write, direct=True)
+    assert found == [("all", *row) for row in rows]
+    assert statements <= (count // 1000 + 8 if whole else count // 32 + 6)
+
+
+async def test_as_many_creates_as_a_group_takes(store: SqliteStore) -> None:
+    let_go = await held(store)
+    calls = [asyncio.ensure_future(store.create_task(make.new_task(f"t{n}", 1), make.request(n))) for n in range(1500)]
+    await asyncio.sleep(0)  # let them submit
+    let_go()
+    assert len({task.key for task in await asyncio.gather(*calls)}) == 1500
 
 
 async def test_a_lone_call_is_a_commit_and_a_useless_one_is_none(store: SqliteStore) -> None:

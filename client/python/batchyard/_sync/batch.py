@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from batchyard._sync.many import Submission
     from batchyard._transport_sync import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
-    from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest, StreamBatchTasksResponse
+    from batchyard.v1.batch_task_service_pb2 import (
+        AppendRecordsRequest,
+        CreateBatchTaskRequest,
+        StreamBatchTasksResponse,
+    )
     from batchyard.v1.operation_status_pb2 import OperationStatus
 
 # Seconds spent on removing a draft whose upload broke off and that nobody could find again.

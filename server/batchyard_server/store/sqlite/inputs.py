@@ -19,7 +19,9 @@ Ranges = list[tuple[int, int]]
 
 _ENTRY_BYTES = 256  # what it costs to remember a segment, beside its bytes: tasks of one small record are many
 _FIRSTS = 1 << 27  # more than limits.RECORDS: ids of a task's segments are task_key × 2^27 + first
-_INSERT = Rows(5, "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES", "(?, ?, ?, ?, ?, ?)")
+_INSERT = Rows(
+    5, "INSERT INTO input_segment (id, count, ids, codec, size, blob) VALUES", "(?, ?, ?, ?, ?, ?)", whole=True
+)
 # One statement for all ids of a call, as JSON: there may be a thousand.
 _INSERT_IDS = Rows(4, "INSERT INTO record_key SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)", row="", most=1)
 _TAKEN = (

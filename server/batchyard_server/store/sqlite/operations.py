@@ -27,7 +27,7 @@ GENERATIONS = (
     f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
 )
 _LATEST = 2**63 - 1
-_INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)")
+_INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)", whole=True)
 FINISH = Rows(
     9,
     "UPDATE operation SET metadata = v.column2, result = v.column3 FROM (VALUES",

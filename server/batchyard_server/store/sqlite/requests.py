@@ -13,7 +13,7 @@ from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
-_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)")
+_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)", whole=True)
 KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
 _LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {KEPT_US} WHERE (project, request_id) "
 # The task is gone: its calls are forgotten 24 hours after they were made. Some of them, and its create.

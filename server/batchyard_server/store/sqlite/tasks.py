@@ -223,7 +223,7 @@ class _Alike(Rows):
     """The statement that writes new tasks like one of them but for _OWN."""
 
     def __init__(self, like: Task) -> None:
-        super().__init__(0, _LIKE, f"({', '.join('?' * len(_OWN))})", ") AS v")
+        super().__init__(0, _LIKE, f"({', '.join('?' * len(_OWN))})", ") AS v", whole=True)
         shared = dict(zip(_INSERTED, _row(like, apart=False), strict=False))
         shared["as_is"] = not like.state.is_live
         self._shared = tuple(shared[name] for name in _SHARED)

@@ -26,8 +26,8 @@ from batchyard_server.store.protocols import Change, TaskEvent
 
 Row = tuple[Any, ...]
 _HELD_BYTES = 16 * 1024 * 1024
-MANY_ROWS = 128  # so many are written by statements of their own
-MOST_ROWS = 1000  # in one of those; 32,766 values are the most that SQLite takes
+MANY_ROWS = 128
+MOST_ROWS = 1000  # SQLite takes 32,766 values
 _ENTRY_BYTES = 2000  # of an entry without large parts, about
 
 
@@ -74,12 +74,15 @@ class Rows:
     Args:
         order: rows of a lower order are written first.
         most: how many rows one statement takes.
+        whole: from MANY_ROWS on one takes MOST_ROWS, and is prepared for them alone: it costs nothing beside them, and
+            each statement gives the interpreter away. Not with more than 32 values in a row.
     """
 
-    def __init__(self, order: int, head: str, row: str, tail: str = "", *, most: int = 32) -> None:
+    def __init__(self, order: int, head: str, row: str, tail: str = "", *, most: int = 32, whole: bool = False) -> None:
         self.order = order
         self._texts = head, row, tail
         self._most = most
+        self._whole = whole
         self._statements: dict[int, str] = {}
 
     def statement(self, count: int) -> str:
@@ -95,12 +98,10 @@ class Rows:
     def write(self, tx: Transaction, rows: Sequence[Row], shared: Row = ()) -> None:
         """Write rows now; the values in `shared` come before theirs, once in a statement.
 
-        The numbers of rows in a statement are powers of two, so that few statements are prepared. Many rows go in as
-        few statements as can be: each one gives the interpreter away, and to prepare one for a thousand rows costs
-        nothing beside them.
+        The numbers of rows in a statement are powers of two, so that few statements are prepared.
         """
         at = 0
-        while self._most > 1 and len(rows) - at >= MANY_ROWS:
+        while self._whole and len(rows) - at >= MANY_ROWS:
             some = rows[at : at + MOST_ROWS]
             tx.run(self._text(len(some)), (*shared, *chain.from_iterable(some)), cached=False)
             at += len(some)
