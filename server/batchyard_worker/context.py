@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
 
 CANONICAL_CODES = {
     "CANCELLED": 1,
@@ -79,6 +82,16 @@ class Context:
         Decoded anew at each access, so that no record sees what the handler did to the object for another one.
         """
         return None if self._parameters is None else self._parameters()
+
+    @property
+    def log(self) -> logging.Logger:
+        """Writes lines ``LEVEL message`` into the record's log, beside what goes to the standard streams.
+
+        One logger for all records of a worker; it takes every level unless the handler sets another one.
+        """
+        from batchyard_worker import record_log  # logging is loaded by whoever uses it: it is large
+
+        return record_log.logger()
 
     def __repr__(self) -> str:
         return (

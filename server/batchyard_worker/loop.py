@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batchyard_worker import frames, outbox, shared, wire
+from batchyard_worker import capture, frames, outbox, shared, wire
 from batchyard_worker.context import Context
 from batchyard_worker.v1 import worker_pb2
 
@@ -28,6 +28,8 @@ FLUSH_AGE = 0.025
 """Seconds that a finished outcome may wait while the next record runs."""
 SLOW_RECORD_NANOS = 20_000_000
 """A record that took longer is sent at once."""
+LOOK_NANOS = 1_000_000
+"""After a record that took longer the worker asks the system what was written; before, one byte of memory tells."""
 IDLE_TICK = 0.25
 """Seconds between two looks of the watcher while nothing runs."""
 
@@ -67,6 +69,7 @@ class Worker:
         queue: Frames that came after Load.
         blocks: The memory that is shared with the server.
         kind: The loaded handler.
+        log: What the handler writes to its standard streams.
         run_ahead_millis: Most milliseconds of finished work that is not acknowledged.
     """
 
@@ -76,12 +79,14 @@ class Worker:
         reader: frames.FrameReader,
         blocks: shared.Blocks,
         kind: Kind,
+        log: capture.Capture,
         run_ahead_millis: int,
     ) -> None:
         self._sock = sock
         self._reader = reader
         self._cell = blocks.cell
         self._kind = kind
+        self._log = log
         self._limit = (run_ahead_millis or DEFAULT_RUN_AHEAD_MILLIS) * 1_000_000
         self._outbox = outbox.Outbox(sock, blocks)
         self._runs: deque[worker_pb2.Run] = deque()
@@ -188,6 +193,7 @@ class Worker:
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
+        said, at, last = self._log.memory, self._log.at, len(records) - 1
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
         now = time.monotonic_ns
         start = now()
@@ -217,6 +223,9 @@ class Worker:
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:
                     box.failed.append((finished, index, result.error))
+                if said[at] or end - start > LOOK_NANOS or finished == last:
+                    encoded += self._take_log(index, finished)
+                    at = self._log.at
                 finished += 1
                 unsent += 1
                 work += end - start
@@ -241,6 +250,16 @@ class Worker:
                             block, written = box.blocks.block, 0
                     unsent = 0
                 start = end
+
+    def _take_log(self, index: int, ordinal: int) -> bytes:
+        """What the record that has just ended wrote, as a field of its page; empty if that is nothing."""
+        log = self._log
+        text = log.take() if log.look() else b""
+        self._cell[shared.LOG] = log.at
+        if not text:
+            return b""
+        self._outbox.logged = ordinal
+        return wire.log_field(index, text)
 
     def _turn(self) -> None:
         """Goes on in the next block; waits until the server has copied what is there, an Ack comes only later."""

@@ -39,6 +39,7 @@ class Outbox:
         mark: (records of the lease that have ended, bytes of them in the present block, nanoseconds of work of records
             that ended on this connection), replaced as one after each record.
         failed: (ordinal in the lease, index, serialized Status) of the failed ones; appended before `mark`.
+        logged: Ordinal of the last one that wrote a log, −1 = none of this lease; set before `mark`.
         acked_work: The part of the work whose outcomes are durable.
     """
 
@@ -46,6 +47,7 @@ class Outbox:
         self.blocks = blocks
         self.mark: Mark = (0, 0, 0)
         self.failed: list[tuple[int, int, bytes]] = []
+        self.logged = -1
         self.acked_work = 0
         self._sock = sock
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class Outbox:
     def begin(self, lease: int, ranges: list[tuple[int, int]]) -> None:
         """Starts a lease; the one before has been flushed to its end."""
         with self._lock:
-            self._lease, self._ranges = lease, ranges
+            self._lease, self._ranges, self.logged = lease, ranges, -1
             _, written, work = self.mark
             self._sent = self.mark = (0, written, work)
             self._since = time.monotonic_ns()
@@ -108,6 +110,7 @@ class Outbox:
         outcomes.end = mark[1]
         outcomes.page = page
         outcomes.last = last
+        outcomes.logged = self.logged >= before
         outcomes.work_nanos = mark[2] - work
         outcomes.ranges.extend(_cut(self._ranges, before, mark[0]))
         self._add_failures(outcomes, mark[0])

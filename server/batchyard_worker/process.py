@@ -1,7 +1,11 @@
-"""One run of a program: feeds it, collects what it writes with bounded memory, and ends what it leaves behind."""
+"""One run of a program: feeds it, collects what it writes with bounded memory, and ends what it leaves behind.
+
+What it writes to its standard error goes on to that of the worker, the record's log, as it comes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -109,6 +113,8 @@ class Process:
     def _collect_error(self, selector: selectors.BaseSelector | None, stream: Any) -> bool:
         data = _read(stream)
         if data:
+            with contextlib.suppress(OSError):  # no room for a log is no reason to fail a record
+                os.write(2, data)
             self.stderr_tail = (self.stderr_tail + data)[-STDERR_TAIL:]
         elif data is not None and selector is not None:
             selector.unregister(stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchyard_server.model import ranges as rg
@@ -67,6 +67,7 @@ class Loss:
         exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.
         exit_code: the same as a number, −n for signal n; None = not known.
         unreaped: ids of processes that not even SIGKILL ended within the bound.
+        logs: what records of the subtask wrote that have no outcome yet, by index.
     """
 
     cause: Cause
@@ -77,6 +78,7 @@ class Loss:
     exit: str
     exit_code: int | None = None
     unreaped: tuple[int, ...] = ()
+    logs: Mapping[int, bytes] = field(default_factory=dict[int, bytes])
 
 
 class Reports(Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from batchyard_server.codec import attempts as codec
-from batchyard_server.codec import outcomes
+from batchyard_server.codec import logs, outcomes
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
 from batchyard_server.dispatch.retries import Retrier
@@ -27,14 +28,15 @@ RETRY_SECONDS = 0.5  # between two tries of a write that the store could not tak
 class Begun(NamedTuple):
     """Records that began under a lease and have no outcome: what is known of them, and of those executions.
 
-    `interrupted`: (index, serialized RecordAttempt).
+    `interrupted`: (index, serialized RecordAttempt). `logs`: what they wrote, by index.
     """
 
     attempts: Mapping[int, Attempts]
     interrupted: Sequence[tuple[int, bytes]]
+    logs: Mapping[int, bytes]
 
 
-NOTHING = Begun({}, ())
+NOTHING = Begun({}, (), {})
 
 
 class Settler:
@@ -124,7 +126,9 @@ class Settler:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
             "dispatch.before_release",
-            lambda: self._store.release(lease, begun.attempts, unreaped, begun.interrupted, ends_cancel=False, end=end),
+            lambda: self._store.release(
+                lease, begun.attempts, unreaped, begun.interrupted, begun.logs, ends_cancel=False, end=end
+            ),
         )
 
     async def end_cancel(self, task: Task) -> None:
@@ -154,7 +158,8 @@ class Settler:
             if flush is not None and await self.store_outcomes(subtask, flush, lease_end, retry=retry):
                 del begun[loss.index]
         error = lease_end.error
-        return Begun(begun, [(at, _interrupted(subtask, loss, at, known.begun, error)) for at, known in begun.items()])
+        interrupted = [(at, _interrupted(subtask, loss, at, known.begun, error)) for at, known in begun.items()]
+        return Begun(begun, interrupted, logs.of_attempts(list(loss.logs.items()), begun))
 
     def _verdict(self, subtask: Subtask, loss: Loss, attempts: Attempts) -> Flush | None:
         """The outcome of the record that was running, or None if it is to run again."""
@@ -168,7 +173,7 @@ class Settler:
             message = f"the worker died under this record {attempts.lost} times, last by {loss.exit}"
         else:
             return None
-        return outcomes.failed_record(
+        flush = outcomes.failed_record(
             subtask.task,
             loss.index,
             inputs=subtask.inputs,
@@ -181,6 +186,7 @@ class Settler:
             start_us=loss.started_us,
             end_us=loss.ended_us,
         )
+        return replace(flush, logs=logs.only(list(loss.logs.items()), (loss.index,)))
 
     async def _until_taken(self, point: str, write: Callable[[], Awaitable[T]]) -> T:
         while True:

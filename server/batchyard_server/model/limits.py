@@ -56,6 +56,9 @@ RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
 REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
+LOG = Limit(
+    field="log", maximum=256 * KIB, unit="bytes"
+)  # of one execution; of more head and tail are kept
 PAGE_SIZE = Limit(field="page_size", maximum=1000, unit="items")  # larger values are lowered to it (AIP-158)
 STREAM_PAGE_SIZE = Limit(field="page_size", maximum=4096, unit="items")  # of one message of a stream; also the default
 
@@ -74,6 +77,7 @@ WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else
 REQUEST_ID_HOURS = 24
 ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
+ATTEMPT_LOG_BYTES = 4 * KIB  # of the log of an execution that became no outcome; of more head and tail are kept
 
 SEGMENT_RECORDS = 1024  # records of one input segment
 SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression

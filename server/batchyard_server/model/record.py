@@ -60,8 +60,14 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One execution of a record that ended; `info`: serialized RecordAttempt."""
+    """One execution of a record that ended.
+
+    Attributes:
+        info: serialized RecordAttempt.
+        log: what it wrote, where that was asked for.
+    """
 
     generation: int
     attempt: int
     info: bytes
+    log: bytes = b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.settings import DEFAULTS, Settings
@@ -175,6 +175,7 @@ class Flush:
         page: serialized RawRecordPage (field 1 = records).
         failed: indexes that failed, ascending.
         failures: (index, serialized google.rpc.Status) of the first failures.
+        logs: (index, text) of those that wrote anything, in the order of `page`.
     """
 
     ranges: list[tuple[int, int]]
@@ -182,6 +183,7 @@ class Flush:
     page: bytes
     failed: list[int]
     failures: list[tuple[int, bytes]]
+    logs: Sequence[tuple[int, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +214,10 @@ class Retries:
         rest: the flush without them; its `count` may be 0.
         attempts: what is known of them from now on, by index.
         history: (index, serialized RecordAttempt) of the executions that failed; their number is `begun` in `attempts`.
+        logs: what these wrote, by index, cut to limits.ATTEMPT_LOG_BYTES.
     """
 
     rest: Flush
     attempts: Mapping[int, Attempts]
     history: Sequence[tuple[int, bytes]]
+    logs: Mapping[int, bytes] = field(default_factory=dict[int, bytes])

@@ -29,6 +29,7 @@ from batchyard_server.model.task import (
 )
 
 Decide = Callable[[Task], Task]
+NO_LOGS: Mapping[int, bytes] = {}
 
 
 class Change(enum.Enum):
@@ -225,6 +226,22 @@ class RecordStore(Protocol):
         """
         ...
 
+    async def record_log(self, task_key: int, index: int) -> list[PastAttempt]:
+        """The executions of a record that ended, with what they wrote, in the last generation in which one did.
+
+        By attempt, the last limits.RECORD_ATTEMPTS. Empty if none of them wrote anything. Raises NotFound if the task
+        was deleted.
+        """
+        ...
+
+    async def logged(self, task_key: int, start: int, limit: int) -> list[int]:
+        """The next indexes from `start` on of records of which something is kept that they wrote, ascending.
+
+        Some of them may have no `record_log`: it belonged to a generation before the one that is seen. Keyset. Raises
+        NotFound if the task was deleted.
+        """
+        ...
+
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
     ) -> tuple[list[tuple[int, int]], bytes]:
@@ -260,6 +277,8 @@ class LeaseStore(Protocol):
         with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
         StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
 
+        What records of the flush wrote is stored beside their outcomes, and comes with `record_log`.
+
         With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
         known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
         """
@@ -271,6 +290,7 @@ class LeaseStore(Protocol):
         begun: Mapping[int, Attempts],
         unreaped: Sequence[int] = (),
         interrupted: Sequence[tuple[int, bytes]] = (),
+        logs: Mapping[int, bytes] = NO_LOGS,
         *,
         ends_cancel: bool = True,
         end: LeaseEnd = RETURNED,
@@ -278,7 +298,7 @@ class LeaseStore(Protocol):
         """End the lease, as in `end`; its open indexes go back to pending, `begun` is remembered for those that began.
 
         `interrupted`: (index, serialized RecordAttempt) of their executions, numbered by `begun`; the last
-        limits.RECORD_ATTEMPTS of a record are kept.
+        limits.RECORD_ATTEMPTS of a record are kept. `logs`: what these wrote, by index.
 
         A CANCELLING task without a live lease becomes CANCELLED, or FAILED by its stop_reason, in the same transaction;
         a PAUSING one PAUSED; `unreaped` process ids make PROCESS_NOT_REAPED the reason of a CANCELLING one's error. Not

@@ -19,7 +19,7 @@ class ToWorker(_message.Message):
     def __init__(self, load: _Optional[_Union[Load, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("handler", "kind", "callable", "argv", "output_type", "dash_values", "path", "max_output_bytes", "max_error_bytes", "run_ahead_millis")
+    __slots__ = ("handler", "kind", "callable", "argv", "output_type", "dash_values", "path", "max_output_bytes", "max_error_bytes", "run_ahead_millis", "max_log_bytes")
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CALLABLE_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Load(_message.Message):
     MAX_OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_ERROR_BYTES_FIELD_NUMBER: _ClassVar[int]
     RUN_AHEAD_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MAX_LOG_BYTES_FIELD_NUMBER: _ClassVar[int]
     handler: str
     kind: str
     callable: str
@@ -40,7 +41,8 @@ class Load(_message.Message):
     max_output_bytes: int
     max_error_bytes: int
     run_ahead_millis: int
-    def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., callable: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., output_type: _Optional[str] = ..., dash_values: bool = ..., path: _Optional[_Iterable[str]] = ..., max_output_bytes: _Optional[int] = ..., max_error_bytes: _Optional[int] = ..., run_ahead_millis: _Optional[int] = ...) -> None: ...
+    max_log_bytes: int
+    def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., callable: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., output_type: _Optional[str] = ..., dash_values: bool = ..., path: _Optional[_Iterable[str]] = ..., max_output_bytes: _Optional[int] = ..., max_error_bytes: _Optional[int] = ..., run_ahead_millis: _Optional[int] = ..., max_log_bytes: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
     __slots__ = ("lease", "batch_task", "generation", "ranges", "inputs", "parameters", "attempts", "budget_millis")
@@ -108,7 +110,7 @@ class Dropped(_message.Message):
     def __init__(self, lease: _Optional[int] = ..., untouched: bool = ..., from_ordinal: _Optional[int] = ...) -> None: ...
 
 class Outcomes(_message.Message):
-    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures", "block", "start", "end")
+    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures", "block", "start", "end", "logged")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     FLUSH_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +123,7 @@ class Outcomes(_message.Message):
     BLOCK_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    LOGGED_FIELD_NUMBER: _ClassVar[int]
     lease: int
     flush: int
     ranges: _containers.RepeatedScalarFieldContainer[int]
@@ -133,7 +136,8 @@ class Outcomes(_message.Message):
     block: int
     start: int
     end: int
-    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., block: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+    logged: bool
+    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., block: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., logged: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("index", "status")
@@ -148,6 +152,22 @@ class RecordPage(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[RecordInfo]
     def __init__(self, records: _Optional[_Iterable[_Union[RecordInfo, _Mapping]]] = ...) -> None: ...
+
+class LoggedPage(_message.Message):
+    __slots__ = ("records", "logs")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    logs: _containers.RepeatedCompositeFieldContainer[RecordLog]
+    def __init__(self, records: _Optional[_Iterable[bytes]] = ..., logs: _Optional[_Iterable[_Union[RecordLog, _Mapping]]] = ...) -> None: ...
+
+class RecordLog(_message.Message):
+    __slots__ = ("index", "text")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    text: bytes
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[bytes] = ...) -> None: ...
 
 class InputPage(_message.Message):
     __slots__ = ("records",)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from batchyard_server.execution.log_file import LogFile
 from batchyard_worker import isolation, shared
 from batchyard_worker.v1 import worker_pb2
 
@@ -44,9 +45,10 @@ class FakeServer:
         os.ftruncate(cell, shared.BYTES)
         self._cell = mmap.mmap(cell, shared.BYTES)
         struct.pack_into("<qqqq", self._cell, 0, 0, -1, 0, 0)
-        argv = isolation.worker_argv(python[-1], theirs.fileno(), cell)
+        self.log = LogFile()
+        argv = isolation.worker_argv(python[-1], theirs.fileno(), cell, self.log.fd)
         self.process = subprocess.Popen(
-            [*python[:-1], *argv], pass_fds=(theirs.fileno(), cell), stderr=subprocess.PIPE, cwd="/"
+            [*python[:-1], *argv], pass_fds=(theirs.fileno(), cell, self.log.fd), stderr=subprocess.PIPE, cwd="/"
         )
         theirs.close()
         os.close(cell)
@@ -146,6 +148,8 @@ class FakeServer:
         """Ends the worker whatever it does; what it wrote to its standard error."""
         self.hang_up()
         self.process.kill()
+        self.process.wait(timeout=20)
+        self.log.close()
         return self.process.communicate(timeout=20)[1].decode()
 
 

@@ -88,7 +88,7 @@ def _take_out(tx: Transaction, task: Task, done: list[tuple[int, int]], retries:
     if rg.subtract(done, again) != rg.normalize(retries.rest.ranges) or not rg.contains_all(done, again):
         raise ValueError(f"of {done} are retried {again} and left {retries.rest.ranges}")
     outcomes.remember_attempts(tx, task.key, task.generation, retries.attempts)
-    history.add(tx, task.key, task.generation, retries.attempts, retries.history)
+    history.add(tx, task.key, task.generation, retries.attempts, retries.history, retries.logs)
     return retries.rest
 
 
@@ -98,6 +98,7 @@ def release(
     begun: Mapping[int, Attempts],
     unreaped: Sequence[int],
     interrupted: Sequence[tuple[int, bytes]],
+    logs: Mapping[int, bytes],
     ends_cancel: bool,
     end: LeaseEnd,
 ) -> Task | None:
@@ -112,7 +113,8 @@ def release(
     if mine is not None and mine.generation == lease.generation:
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
         outcomes.remember_attempts(tx, task.key, task.generation, open_)
-        history.add(tx, task.key, task.generation, open_, [each for each in interrupted if each[0] in open_])
+        kept = [each for each in interrupted if each[0] in open_]
+        history.add(tx, task.key, task.generation, open_, kept, logs)
         live = leases.shrink(tx, task, live, lease.epoch, [], end)
         held = held._replace(leases=live)
         task = _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))

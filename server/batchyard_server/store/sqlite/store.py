@@ -24,7 +24,16 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
-from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
+from batchyard_server.store.protocols import (
+    NO_LOGS,
+    Decide,
+    LiveTask,
+    Subscriber,
+    SubtaskPage,
+    TaskEvent,
+    TaskInfo,
+    TaskPage,
+)
 from batchyard_server.store.sqlite import (
     changes,
     files,
@@ -32,6 +41,7 @@ from batchyard_server.store.sqlite import (
     inputs,
     leasing,
     listing,
+    logged,
     merge,
     operations,
     outcomes,
@@ -252,6 +262,14 @@ class SqliteStore:
         """See Store.record_attempts."""
         return await self._readers.page(lambda reader: history.of_record(reader, task_key, index))
 
+    async def record_log(self, task_key: int, index: int) -> list[PastAttempt]:
+        """See Store.record_log."""
+        return await self._readers.page(lambda reader: logged.of_record(reader, task_key, index))
+
+    async def logged(self, task_key: int, start: int, limit: int) -> list[int]:
+        """See Store.logged."""
+        return await self._readers.page(lambda reader: logged.indexes(reader, task_key, start, limit))
+
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
     ) -> tuple[list[tuple[int, int]], bytes]:
@@ -281,9 +299,8 @@ class SqliteStore:
         self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
     ) -> Task:
         """See Store.record_outcomes."""
-        return await self.writer.submit(
-            lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=len(flush.page)
-        )
+        size = len(flush.page) + sum(len(text) for _, text in flush.logs)
+        return await self.writer.submit(lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=size)
 
     async def release(
         self,
@@ -291,13 +308,14 @@ class SqliteStore:
         begun: Mapping[int, Attempts],
         unreaped: Sequence[int] = (),
         interrupted: Sequence[tuple[int, bytes]] = (),
+        logs: Mapping[int, bytes] = NO_LOGS,
         *,
         ends_cancel: bool = True,
         end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
         return await self.writer.submit(
-            lambda tx: leasing.release(tx, lease, begun, unreaped, interrupted, ends_cancel, end)
+            lambda tx: leasing.release(tx, lease, begun, unreaped, interrupted, logs, ends_cancel, end)
         )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:

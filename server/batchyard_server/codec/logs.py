@@ -1,0 +1,82 @@
+"""Which bytes are logs? Texts beside the outcomes of a flush, packed for the store, and put together for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
+from batchyard_server.codec import segments
+from batchyard_server.model import limits
+from batchyard_server.model.record import PastAttempt
+from batchyard_worker import capture
+from batchyard_worker.v1 import worker_pb2
+
+Texts = Sequence[tuple[int, bytes]]
+"""(index of a record, what it wrote)."""
+
+
+def split(page: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """A LoggedPage of a worker as the serialized RawRecordPage of its records, and its logs.
+
+    Raises:
+        ValueError: That is not what it is.
+    """
+    records, texts = parse(page)
+    return segments.join_page(records), texts
+
+
+def parse(page: bytes) -> tuple[Sequence[bytes], list[tuple[int, bytes]]]:
+    """The serialized RecordInfos of a LoggedPage, and its logs. Raises ValueError."""
+    try:
+        message = worker_pb2.LoggedPage.FromString(page)
+    except DecodeError as error:
+        raise ValueError(f"not a page of a worker: {error}") from None
+    return message.records, [(each.index, each.text) for each in message.logs]
+
+
+def only(texts: Texts, indexes: Container[int]) -> Texts:
+    """Those of these records."""
+    return [each for each in texts if each[0] in indexes] if texts else ()
+
+
+def of_attempts(texts: Texts, indexes: Container[int]) -> dict[int, bytes]:
+    """What is kept of those of these records, by index, whose executions became no outcome."""
+    return {index: capture.cut(text, limits.ATTEMPT_LOG_BYTES) for index, text in texts if index in indexes}
+
+
+def pack(texts: Iterable[tuple[int, bytes]]) -> bytes:
+    """Texts as they are stored."""
+    return worker_pb2.LoggedPage(
+        logs=[worker_pb2.RecordLog(index=index, text=text) for index, text in texts]
+    ).SerializeToString()
+
+
+def unpack(stored: bytes) -> dict[int, bytes]:
+    """The reverse of `pack`, by index."""
+    return {each.index: each.text for each in worker_pb2.LoggedPage.FromString(stored).logs}
+
+
+def sections(attempts: Sequence[PastAttempt]) -> bytes:
+    """The log of a record: a section for each of its executions in a generation; empty if none wrote anything."""
+    if not any(each.log for each in attempts):
+        return b""
+    parts: list[bytes] = []
+    for each in attempts:
+        parts += [_header(RecordAttempt.FromString(each.info)), each.log]
+        if each.log and not each.log.endswith(b"\n"):
+            parts.append(b"\n")
+    return b"".join(parts)
+
+
+def _header(attempt: RecordAttempt) -> bytes:
+    began = f", {_moment(attempt.start_time)}" if attempt.HasField("start_time") else ""
+    state = RecordInfo.State.Name(attempt.state)
+    return f"== attempt {attempt.attempt} of generation {attempt.generation}{began}, {state} ==\n".encode()
+
+
+def _moment(time: Timestamp) -> str:
+    """RFC 3339, to the microsecond."""
+    return Timestamp(seconds=time.seconds, nanos=time.nanos // 1000 * 1000).ToJsonString()
