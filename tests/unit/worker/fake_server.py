@@ -133,6 +133,29 @@ class FakeServer:
         (outcome,) = self.outcomes(1)
         return outcome
 
+    def logs(self, lease: int) -> dict[int, str]:
+        """What the records of a lease wrote, up to its last flush, by index."""
+        found: dict[int, str] = {}
+        while True:
+            flush = self.receive("outcomes")
+            here = worker_pb2.LoggedPage.FromString(flush.page).logs
+            assert flush.logged or not here
+            assert found.keys().isdisjoint(each.index for each in here)
+            found |= {each.index: each.text.decode("utf-8", "backslashreplace") for each in here}
+            self.ack(flush.flush)
+            if flush.last:
+                return found
+
+    def says(self, *actions: list[Any]) -> str | None:
+        """What one record of the handler `says` wrote; None if it has no log."""
+        self.run(1, [list(actions)])
+        return self.logs(1).get(0)
+
+    def last_words(self) -> str:
+        """What the record wrote that runs, or ran when the worker died."""
+        (start,) = struct.unpack_from("<q", self._cell, 8 * shared.LOG)
+        return self.log.read(start).decode()
+
     def cell(self) -> Cell:
         """What the worker last wrote there, read until two readings agree."""
         while True:
