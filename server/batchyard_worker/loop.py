@@ -284,6 +284,8 @@ class Worker:
             while True:
                 self._watch.wait(IDLE_TICK)
                 self._watch.clear()
+                if not self._running:
+                    self._log.shrink()
                 while self._running:
                     time.sleep(min(max(self._outbox.age_left(FLUSH_AGE), 0.001), FLUSH_AGE))
                     if self._outbox.age_left(FLUSH_AGE) <= 0:

@@ -56,9 +56,7 @@ RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
 REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
-LOG = Limit(
-    field="log", maximum=256 * KIB, unit="bytes"
-)  # of one execution; of more head and tail are kept
+LOG = Limit(field="log", maximum=256 * KIB, unit="bytes")  # of one execution; of more head and tail are kept
 PAGE_SIZE = Limit(field="page_size", maximum=1000, unit="items")  # larger values are lowered to it (AIP-158)
 STREAM_PAGE_SIZE = Limit(field="page_size", maximum=4096, unit="items")  # of one message of a stream; also the default
 

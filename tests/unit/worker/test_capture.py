@@ -232,6 +232,18 @@ def test_the_middle_of_what_is_written_without_end_is_given_back(log_file: LogFi
     assert b"\0" not in log_file.read(0)
 
 
+def test_what_is_written_while_nothing_runs_is_bounded(start: Start, tmp_path: pathlib.Path) -> None:
+    server, done = start("says"), tmp_path / "done"
+    server.says(["flood", str(done)])
+    eventually(done.exists)
+    eventually(lambda: os.fstat(server.log.fd).st_blocks * 512 < 4 << 20)
+    text = server.says(["print", "mine"])
+    assert text is not None
+    assert text.endswith("xmine\n")
+    assert gap(text) > 190_000_000
+    assert "\0" not in text
+
+
 # -------------------------------------------------------------------------------------------------------- last words
 
 

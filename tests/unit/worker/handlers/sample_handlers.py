@@ -188,6 +188,17 @@ def _later(gate, context):
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _flood(done, context):
+    """Writes 200 MB in the background."""
+
+    def write():
+        for _ in range(200):
+            os.write(1, b"x" * 1_000_000)
+        pathlib.Path(done).touch()
+
+    threading.Thread(target=write, daemon=True).start()
+
+
 def _caught(text, context):
     try:
         raise ValueError(text)
@@ -225,6 +236,7 @@ SAYS = {
     "child": _child,
     "thread": _thread,
     "later": _later,
+    "flood": _flood,
     "caught": _caught,
     "redirected": _redirected,
     "raise": _raise,
