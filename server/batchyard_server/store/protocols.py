@@ -27,6 +27,7 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.store.artifact_store import ArtifactStore
 
 Decide = Callable[[Task], Task]
 
@@ -260,6 +261,8 @@ class LeaseStore(Protocol):
         with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
         StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
 
+        The flush's artifacts are stored with it; those that its records had from earlier generations go.
+
         With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
         known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
         """
@@ -344,7 +347,7 @@ class MaintenanceStore(Protocol):
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, TimeStore, MaintenanceStore, Protocol):
+class Store(TaskStore, RecordStore, LeaseStore, ArtifactStore, TimeStore, MaintenanceStore, Protocol):
     """Everything, plus the life of the store itself."""
 
     @property

@@ -44,6 +44,7 @@ from batchyard_server.store.sqlite import (
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
+from batchyard_server.store.sqlite.shelf import Shelf
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
@@ -89,7 +90,7 @@ def _open(
         raise
 
 
-class SqliteStore:
+class SqliteStore(Shelf):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
@@ -107,6 +108,7 @@ class SqliteStore:
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
+        self._watchers = []
         meta = dict(tx.run("SELECT name, value FROM meta"))
         self._secret: bytes = meta["secret"]
         self._server_id: str = meta["server_id"].decode()
@@ -281,8 +283,8 @@ class SqliteStore:
         self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
     ) -> Task:
         """See Store.record_outcomes."""
-        return await self.writer.submit(
-            lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=len(flush.page)
+        return await self._telling(
+            lambda tx, unnamed: leasing.record_outcomes(tx, lease, flush, retries, end, unnamed), size=len(flush.page)
         )
 
     async def release(
