@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from batchyard_server.artifacts import LocalArtifacts
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.settings import Address, Config
 from batchyard_server.dispatch.dispatcher import Dispatcher
@@ -59,6 +60,7 @@ class App:
         self._randomness = randomness or SystemRandomness()
         self._failpoints = Failpoints(config.failpoints)
         self._store: Store
+        self._files: LocalArtifacts
         self._rpc: RpcServer
         self._dispatcher: Dispatcher
         self._chores: Chores
@@ -77,6 +79,7 @@ class App:
         except StoreError as error:
             raise CannotStart(str(error)) from error
         try:
+            self._files = self._open_files()
             dispatcher, handlers = self._make_dispatcher()
             await self._timekeeper.look()  # what is over by now does not begin again
             recovered = await self._recover()
@@ -89,6 +92,7 @@ class App:
                     handlers=handlers,
                     failpoints=self._failpoints,
                     tokens=Tokens(self._store.secret),
+                    files=self._files,
                 )
             )
             self.address = Address(host=config.listen.host, port=self._listen())
@@ -107,6 +111,13 @@ class App:
         millis = (self._clock.monotonic_ns() - began) / 1e6
         _log.info("recovered %d unfinished tasks in %.2f ms", len(recovered), millis)
         return recovered
+
+    def _open_files(self) -> LocalArtifacts:
+        root = self._config.data / "artifacts"
+        try:
+            return LocalArtifacts(root, clock=self._clock, randomness=self._randomness)
+        except OSError as error:
+            raise CannotStart(f"{root} cannot be used: {error.strerror}") from None
 
     def _make_dispatcher(self) -> tuple[Dispatcher, HandlerBook]:
         """Kill what an earlier server left, then make what runs the records."""
@@ -163,6 +174,7 @@ class App:
         await self._dispatcher.stop()
         tidy(self._store.server_id)
         await self._rpc.stop(GRACE_SECONDS)
+        await self._files.close()
         await self._store.close()
 
     def ready_line(self) -> str:

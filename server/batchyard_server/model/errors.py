@@ -6,6 +6,8 @@ BatchyardError                 code                  standard detail
 ├─ AlreadyExists               ALREADY_EXISTS        ResourceInfo
 ├─ FailedPrecondition          FAILED_PRECONDITION   PreconditionFailure
 ├─ OutOfRange                  OUT_OF_RANGE          –
+├─ OffsetBeyondEnd             OUT_OF_RANGE          –
+├─ DataLoss                    DATA_LOSS             –
 ├─ Aborted                     ABORTED               –
 │  └─ StaleLease               (never leaves the server)
 ├─ ResourceExhausted           RESOURCE_EXHAUSTED    QuotaFailure
@@ -65,6 +67,8 @@ class Reason(enum.StrEnum):
     TASK_NOT_COMPLETED = "TASK_NOT_COMPLETED"
     TASK_SUCCEEDED = "TASK_SUCCEEDED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
+    OFFSET_BEYOND_END = "OFFSET_BEYOND_END"
+    ARTIFACT_DAMAGED = "ARTIFACT_DAMAGED"
     ALL_RECORDS_FAILED = "ALL_RECORDS_FAILED"
     TASK_CANCELLED = "TASK_CANCELLED"
     PROCESS_NOT_REAPED = "PROCESS_NOT_REAPED"
@@ -170,6 +174,28 @@ class OutOfRange(BatchyardError):
             f"records must continue at index {next_index}, not at {first_index}",
             metadata={"next_index": str(next_index), "first_index": str(first_index)},
         )
+
+
+class OffsetBeyondEnd(BatchyardError):
+    """A file was to be read from behind its end; metadata `size`."""
+
+    code = Code.OUT_OF_RANGE
+
+    def __init__(self, offset: int, size: int) -> None:
+        super().__init__(
+            Reason.OFFSET_BEYOND_END,
+            f"the artifact has {size} bytes, so it cannot be read from {offset} on",
+            metadata={"size": str(size), "offset": str(offset)},
+        )
+
+
+class DataLoss(BatchyardError):
+    """The file of an artifact is not what was stored; `what` is what was found instead."""
+
+    code = Code.DATA_LOSS
+
+    def __init__(self, resource: str, what: str) -> None:
+        super().__init__(Reason.ARTIFACT_DAMAGED, f"{resource}: {what}", metadata={"resource": resource})
 
 
 class Aborted(BatchyardError):

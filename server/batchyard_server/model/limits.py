@@ -53,6 +53,8 @@ RECORD_ID = Limit(field="records.record_id", maximum=256, unit="bytes")
 CONTENT_TYPE = Limit(field="records.payload.content_type", maximum=255, unit="bytes")
 RECORD = Limit(field="records", maximum=MIB, unit="bytes")
 RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
+ARTIFACT_PATH = Limit(field="name", maximum=KIB, unit="bytes", minimum=1)
+ARTIFACT_PREFIX = Limit(field="prefix", maximum=KIB, unit="bytes")
 REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
@@ -76,6 +78,14 @@ REQUEST_ID_HOURS = 24
 ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
 ATTEMPT_LOG_BYTES = 4 * KIB  # of the log of an execution that became no outcome; of more head and tail are kept
+
+ARTIFACT_SEGMENT_BYTES = 255  # of one segment of a path: what file systems take
+ARTIFACT_FILES = 1000  # of a record; what comes after them by name is removed
+ARTIFACT_BYTES = 5 * 1024 * MIB  # of one file
+ARTIFACTS_BYTES = 10 * 1024 * MIB  # of all files of a record
+ARTIFACT_ENTRIES = 10_000  # files, folders and all else that is looked at of a record
+ARTIFACT_ROWS = 10_000  # of a list that are looked at for one page
+ARTIFACT_CHUNK_BYTES = 64 * KIB  # of one message of ReadArtifact
 
 SEGMENT_RECORDS = 1024  # records of one input segment
 SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from batchyard_server.model.artifact import Folder, NewArtifact
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import StopReason, TaskState
@@ -71,6 +72,11 @@ class Task:
     def operation_name(self) -> OperationName:
         """Resource name of the current operation. Meaningless when `operation` is empty."""
         return OperationName(self.project, self.operation)
+
+    @property
+    def folder(self) -> Folder:
+        """Where its files are."""
+        return Folder(self.key, self.uid)
 
     @property
     def etag(self) -> str:
@@ -175,6 +181,8 @@ class Flush:
         page: serialized RawRecordPage (field 1 = records).
         failed: indexes that failed, ascending.
         failures: (index, serialized google.rpc.Status) of the first failures.
+        staged: indexes whose records may have left files, which are not collected yet.
+        artifacts: what was collected, by index, then path.
         logs: (index, text) of those that wrote anything, in the order of `page`.
     """
 
@@ -183,6 +191,8 @@ class Flush:
     page: bytes
     failed: list[int]
     failures: list[tuple[int, bytes]]
+    staged: Sequence[int] = ()
+    artifacts: Sequence[NewArtifact] = ()
     logs: Sequence[tuple[int, bytes]] = ()
 
 

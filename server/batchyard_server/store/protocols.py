@@ -27,6 +27,7 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.store.artifact_store import ArtifactStore
 
 Decide = Callable[[Task], Task]
 NO_LOGS: Mapping[int, bytes] = {}
@@ -277,6 +278,7 @@ class LeaseStore(Protocol):
         with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
         StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
 
+        The flush's artifacts are stored with it; those that its records had from earlier generations go.
         What records of the flush wrote is stored beside their outcomes, and comes with `record_log`.
 
         With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
@@ -364,7 +366,7 @@ class MaintenanceStore(Protocol):
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, TimeStore, MaintenanceStore, Protocol):
+class Store(TaskStore, RecordStore, LeaseStore, ArtifactStore, TimeStore, MaintenanceStore, Protocol):
     """Everything, plus the life of the store itself."""
 
     @property

@@ -123,6 +123,7 @@ def _to_first_schema(path: pathlib.Path) -> None:
 
 
 _BACK = """
+DROP TABLE artifact;
 DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease; DROP TABLE record_attempt;
 ALTER TABLE attempt DROP COLUMN failures; ALTER TABLE attempt DROP COLUMN retry_us;
 ALTER TABLE lease DROP COLUMN granted; ALTER TABLE lease DROP COLUMN node; ALTER TABLE lease DROP COLUMN start_us;

@@ -11,8 +11,9 @@ from batchyard_server.model.errors import StaleLease
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import RETURNED, Killed, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, Retries, Task
+from batchyard_server.store.artifact_store import Unnamed
 from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, history, leases, merge, outcomes, tasks
+from batchyard_server.store.sqlite import artifacts, changes, history, leases, merge, outcomes, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
@@ -47,8 +48,15 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     return stored
 
 
-def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retries | None, end: LeaseEnd) -> Task:
-    """See Store.record_outcomes."""
+def record_outcomes(
+    tx: Transaction,
+    lease: Lease,
+    flush: Flush,
+    retries: Retries | None,
+    end: LeaseEnd,
+    unnamed: list[Unnamed],
+) -> Task:
+    """See Store.record_outcomes. `unnamed` is filled with the artifacts that went."""
     held = _held(tx, lease)
     task = held.task
     live = leases.of_task(tx, held)
@@ -64,6 +72,7 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retrie
     if flush.count:
         outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
         merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
+        held = artifacts.replace(tx, held, flush, unnamed)
     left = rg.subtract(mine.open, done)
     held = held._replace(leases=leases.shrink(tx, task, live, lease.epoch, left, end))
     if left and not flush.count:  # nobody sees a difference

@@ -54,6 +54,7 @@ from batchyard_server.store.sqlite import (
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
+from batchyard_server.store.sqlite.shelf import Shelf
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
@@ -99,7 +100,7 @@ def _open(
         raise
 
 
-class SqliteStore:
+class SqliteStore(Shelf):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
@@ -117,6 +118,7 @@ class SqliteStore:
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
+        self._watchers = []
         meta = dict(tx.run("SELECT name, value FROM meta"))
         self._secret: bytes = meta["secret"]
         self._server_id: str = meta["server_id"].decode()
@@ -300,7 +302,9 @@ class SqliteStore:
     ) -> Task:
         """See Store.record_outcomes."""
         size = len(flush.page) + sum(len(text) for _, text in flush.logs)
-        return await self.writer.submit(lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=size)
+        return await self._telling(
+            lambda tx, unnamed: leasing.record_outcomes(tx, lease, flush, retries, end, unnamed), size=size
+        )
 
     async def release(
         self,
