@@ -17,7 +17,8 @@ from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Retries, Task
-from batchyard_server.store.protocols import NO_LOGS, Change, Decide, LiveTask, Store, Subscriber, TaskEvent
+from batchyard_server.store.log_store import NO_LOGS
+from batchyard_server.store.protocols import Change, Decide, LiveTask, Store, Subscriber, TaskEvent
 
 NOW = 5_000_000
 

@@ -12,7 +12,7 @@ from batchyard_server.codec.v1.shadow_pb2 import RawRecordPage
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.ranges import from_indexes
 from batchyard_server.model.task import Attempts, Flush, Retries
-from batchyard_server.store.protocols import NO_LOGS
+from batchyard_server.store.log_store import NO_LOGS
 
 FAILURE = Status(code=3, message="a test made it fail")
 

@@ -59,16 +59,22 @@ def unpack(stored: bytes) -> dict[int, bytes]:
     return {each.index: each.text for each in worker_pb2.LoggedPage.FromString(stored).logs}
 
 
-def sections(attempts: Sequence[PastAttempt]) -> bytes:
-    """The log of a record: a section for each of its executions in a generation; empty if none wrote anything."""
-    if not any(each.log for each in attempts):
-        return b""
+def sections(attempts: Sequence[PastAttempt], in_file: bytes = b"") -> tuple[bytes, int]:
+    """The log of a record, a section for each of its executions in a generation, and when the last of them ended.
+
+    Args:
+        attempts: They, in order.
+        in_file: What that one wrote whose log is in a file.
+    """
     parts: list[bytes] = []
+    ended_us = 0
     for each in attempts:
-        parts += [_header(RecordAttempt.FromString(each.info)), each.log]
-        if each.log and not each.log.endswith(b"\n"):
+        text, attempt = in_file if each.log is None else each.log, RecordAttempt.FromString(each.info)
+        ended_us = attempt.end_time.ToMicroseconds() or ended_us
+        parts += [_header(attempt), text]
+        if text and not text.endswith(b"\n"):
             parts.append(b"\n")
-    return b"".join(parts)
+    return b"".join(parts), ended_us
 
 
 def _header(attempt: RecordAttempt) -> bytes:

@@ -1,7 +1,7 @@
 """ListArtifacts, GetArtifact, ReadArtifact, DeleteArtifact.
 
-What a record has is found in one place, `_page` and `_find`, and its bytes in another, `_open`: what is no file that a
-handler left, but is shown as one, is added there.
+What a record has is found in one place, `_page` and `_find`, and its bytes in another, `_open`: there the logs, which
+are no files that a handler left but are shown as such, are added.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from batchyard_server.artifacts.checksum import Crc32c
 from batchyard_server.codec import artifacts as codec
 from batchyard_server.codec.queries import ListArtifacts, ReadArtifact
 from batchyard_server.codec.requests import DeleteArtifact
+from batchyard_server.engine import logs
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.logs import Log, LogReading
 from batchyard_server.model import limits
-from batchyard_server.model.artifact import Artifact, ArtifactPage, ArtifactQuery
+from batchyard_server.model.artifact import LOG_PATH, Artifact, ArtifactPage, ArtifactQuery
 from batchyard_server.model.errors import DataLoss, NotFound, OffsetBeyondEnd
 from batchyard_server.model.names import ARTIFACT_TYPE, RECORD_TYPE, ArtifactName, RecordName, TaskName
 from batchyard_server.model.task import Task
@@ -36,14 +38,14 @@ async def list_artifacts(deps: Deps, asked: ListArtifacts) -> bytes:
         after=deps.tokens.read("artifacts", scope, asked.token, "page_token"),
         limit=asked.size,
     )
-    page = await _page(deps, query)
+    page = await _page(deps, task, query)
     token = deps.tokens.make("artifacts", scope, page.next) if page.next else ""
     return codec.page(asked.name, page.artifacts, token)
 
 
 async def get_artifact(deps: Deps, name: ArtifactName) -> bytes:
     """Serialized Artifact. Raises NotFound."""
-    _, artifact = await _find(deps, name)
+    _, artifact, _ = await _find(deps, name)
     return codec.info(TaskName(name.project, name.task), artifact)
 
 
@@ -52,14 +54,14 @@ async def read_artifact(deps: Deps, asked: ReadArtifact) -> AsyncGenerator[bytes
 
     One message is read ahead of the client. That the bytes are those that were stored is checked when all are read.
     """
-    task, artifact = await _find(deps, asked.name)
+    task, artifact, log = await _find(deps, asked.name)
     content = artifact.content
     if asked.offset > content.size:
         raise OffsetBeyondEnd(asked.offset, content.size)
     end = min(asked.offset + asked.limit, content.size) if asked.limit else content.size
     checksum, expected = Crc32c(), content.crc32c
     try:
-        reading = await _open(deps, task, artifact)
+        reading = await _open(deps, task, artifact, log)
         try:
             async with aclosing(_parts(reading, asked.offset, end)) as read:
                 async for data in read:
@@ -103,20 +105,30 @@ def _begin(reading: Reading, offset: int, end: int) -> asyncio.Task[bytes]:
     return begun
 
 
-async def _page(deps: Deps, query: ArtifactQuery) -> ArtifactPage:
-    """One page of what the records of a task have."""
-    return await deps.store.artifact_page(query)
+async def _page(deps: Deps, task: Task, query: ArtifactQuery) -> ArtifactPage:
+    """One page of what the records of a task have. Raises DataLoss."""
+    files = await deps.store.artifact_page(query)
+    try:
+        return await logs.add(deps, task, query, files)
+    except Damaged as error:
+        raise DataLoss(str(task.name), f"a log: {error}") from error
 
 
-async def _find(deps: Deps, name: ArtifactName) -> tuple[Task, Artifact]:
-    """An artifact and its task. Raises NotFound."""
+async def _find(deps: Deps, name: ArtifactName) -> tuple[Task, Artifact, Log | None]:
+    """An artifact and its task; of a log also what is in it. Raises NotFound, DataLoss."""
     task = await deps.store.get_task(TaskName(name.project, name.task))
+    if name.path == LOG_PATH:
+        try:
+            log = await logs.find(deps, task, name)
+        except Damaged as error:
+            raise DataLoss(str(name), str(error)) from error
+        return task, log.artifact, log
     artifact = await deps.store.artifact(task.key, name.index, name.path)
     if artifact is None:
         raise NotFound(ARTIFACT_TYPE, str(name))
-    return task, artifact
+    return task, artifact, None
 
 
-async def _open(deps: Deps, task: Task, artifact: Artifact) -> Reading:
+async def _open(deps: Deps, task: Task, artifact: Artifact, log: Log | None) -> Reading:
     """Its bytes. Raises Damaged."""
-    return await deps.files.open(task.folder, artifact)
+    return await deps.files.open(task.folder, artifact) if log is None else LogReading(log.text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from batchyard_server.model import limits
 
 RESERVED = ".batchyard"  # first segment of paths that only the server makes
+LOG_PATH = f"{RESERVED}/log.txt"  # what a record wrote is shown under this path
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -77,6 +77,7 @@ WAIT_MARGIN_SECONDS = 0.2  # answer this much before the caller's deadline, else
 REQUEST_ID_HOURS = 24
 ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
+LOG_PAGE_BYTES = 8 * MIB  # of logs that one page of ListArtifacts looks into
 ATTEMPT_LOG_BYTES = 4 * KIB  # of the log of an execution that became no outcome; of more head and tail are kept
 
 ARTIFACT_SEGMENT_BYTES = 255  # of one segment of a path: what file systems take

@@ -64,10 +64,18 @@ class PastAttempt:
 
     Attributes:
         info: serialized RecordAttempt.
-        log: what it wrote, where that was asked for.
+        log: what it wrote, where that was asked for; None = that is in a file, see model.artifact.LOG_PATH.
     """
 
     generation: int
     attempt: int
     info: bytes
-    log: bytes = b""
+    log: bytes | None = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPage:
+    """The executions of some records that wrote something, by index. `next`: where to go on, None = nowhere."""
+
+    logs: list[tuple[int, list[PastAttempt]]]
+    next: int | None

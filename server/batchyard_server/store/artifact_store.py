@@ -36,7 +36,7 @@ class ArtifactStore(Protocol):
         ...
 
     async def delete_artifact(self, name: ArtifactName, request: RequestKey | None, *, allow_missing: bool) -> None:
-        """Remove one. The record and its outcome stay as they are.
+        """Remove one; under LOG_PATH also what else is kept of what the record wrote. Its outcome stays as it is.
 
         A known `request` with the same digest returns at once, also one that found nothing to remove, which is no error
         with `allow_missing`. Raises: NotFound (the task; the artifact), AlreadyExists (REQUEST_ID_REUSED).

@@ -28,9 +28,9 @@ from batchyard_server.model.task import (
     Task,
 )
 from batchyard_server.store.artifact_store import ArtifactStore
+from batchyard_server.store.log_store import NO_LOGS, LogStore
 
 Decide = Callable[[Task], Task]
-NO_LOGS: Mapping[int, bytes] = {}
 
 
 class Change(enum.Enum):
@@ -227,22 +227,6 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def record_log(self, task_key: int, index: int) -> list[PastAttempt]:
-        """The executions of a record that ended, with what they wrote, in the last generation in which one did.
-
-        By attempt, the last limits.RECORD_ATTEMPTS. Empty if none of them wrote anything. Raises NotFound if the task
-        was deleted.
-        """
-        ...
-
-    async def logged(self, task_key: int, start: int, limit: int) -> list[int]:
-        """The next indexes from `start` on of records of which something is kept that they wrote, ascending.
-
-        Some of them may have no `record_log`: it belonged to a generation before the one that is seen. Keyset. Raises
-        NotFound if the task was deleted.
-        """
-        ...
-
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
     ) -> tuple[list[tuple[int, int]], bytes]:
@@ -366,7 +350,7 @@ class MaintenanceStore(Protocol):
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, ArtifactStore, TimeStore, MaintenanceStore, Protocol):
+class Store(TaskStore, RecordStore, LeaseStore, ArtifactStore, LogStore, TimeStore, MaintenanceStore, Protocol):
     """Everything, plus the life of the store itself."""
 
     @property

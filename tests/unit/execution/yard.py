@@ -105,7 +105,7 @@ class Yard:
 
     async def log(self, task: Task, index: int) -> str:
         """What the record wrote, as a reader sees it."""
-        return logs.sections(await self.store.record_log(task.key, index)).decode()
+        return logs.sections(await self.store.record_log(task.key, index))[0].decode()
 
     def runs(self, task: Task) -> frozenset[int]:
         """Indexes that run now."""

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from batchyard_server.model import limits
-from batchyard_server.model.artifact import Artifact, ArtifactPage, ArtifactQuery, Content, NewArtifact, Stage
+from batchyard_server.model.artifact import LOG_PATH, Artifact, ArtifactPage, ArtifactQuery, Content, NewArtifact, Stage
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import ARTIFACT_TYPE, ArtifactName, TaskName
 from batchyard_server.model.task import Flush, RequestKey, Task
 from batchyard_server.store.artifact_store import Unnamed
-from batchyard_server.store.sqlite import requests, tasks
+from batchyard_server.store.sqlite import logged, requests, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
 
@@ -89,7 +89,8 @@ def delete(
     if known is not None:
         return
     rows = tx.run(ONE, (task.key, name.index, name.path))
-    if not rows and not allow_missing:
+    forgotten = name.path == LOG_PATH and logged.delete(tx, task, name.index)
+    if not rows and not forgotten and not allow_missing:
         raise NotFound(ARTIFACT_TYPE, str(name))
     requests.remember(tx, request, task)
     if rows:

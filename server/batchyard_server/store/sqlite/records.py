@@ -90,16 +90,10 @@ def _blob(reader: Reader, row: int) -> bytes:
 
 def outcome(reader: Reader, task_key: int, generation: int, index: int) -> bytes | None:
     """The serialized RecordInfo of the outcome that the record has in this generation; None if it has none."""
-    found = outcome_and_row(reader, task_key, generation, index)
-    return None if found is None else found[0]
-
-
-def outcome_and_row(reader: Reader, task_key: int, generation: int, index: int) -> tuple[bytes, int] | None:
-    """The same, and the row of the segment that has it."""
     for found in outcomes.between(reader, task_key, generation, index, index + 1):
         indexes = _indexes(reader, found.row)
         if index in indexes:
-            return codec.split_page(_blob(reader, found.row))[indexes.index(index)], found.row
+            return codec.split_page(_blob(reader, found.row))[indexes.index(index)]
     return None
 
 

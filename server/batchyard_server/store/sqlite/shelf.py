@@ -1,4 +1,4 @@
-"""Which part of the store on SQLite is about artifacts? The methods of `ArtifactStore`, which `SqliteStore` has too."""
+"""Which part of the store on SQLite is about artifacts and logs? Methods that `SqliteStore` has, too."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 from batchyard_server.model.artifact import Artifact, ArtifactPage, ArtifactQuery, Stage
 from batchyard_server.model.names import ArtifactName
+from batchyard_server.model.record import LogPage, PastAttempt
 from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.artifact_store import Unnamed
-from batchyard_server.store.sqlite import artifacts, tasks
+from batchyard_server.store.sqlite import artifacts, logged, tasks
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Writer
 
 
 class Shelf:
-    """Implements store.artifact_store.ArtifactStore."""
+    """Implements store.artifact_store.ArtifactStore and store.log_store.LogStore."""
 
     writer: Writer
     _readers: Readers
@@ -35,6 +36,14 @@ class Shelf:
         await self._telling(
             lambda tx, unnamed: artifacts.delete(tx, name, request, allow_missing, unnamed), direct=True
         )
+
+    async def record_log(self, task_key: int, index: int) -> list[PastAttempt]:
+        """See Store.record_log."""
+        return await self._readers.page(lambda reader: logged.of_record(reader, task_key, index))
+
+    async def log_page(self, task_key: int, start: int, limit: int, max_bytes: int) -> LogPage:
+        """See Store.log_page."""
+        return await self._readers.page(lambda reader: logged.page(reader, task_key, start, limit, max_bytes))
 
     async def artifacts_in(self, stage: Stage, indexes: Sequence[int]) -> Mapping[int, frozenset[str]]:
         """See Store.artifacts_in."""

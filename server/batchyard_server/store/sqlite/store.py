@@ -24,8 +24,8 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.store.log_store import NO_LOGS
 from batchyard_server.store.protocols import (
-    NO_LOGS,
     Decide,
     LiveTask,
     Subscriber,
@@ -41,7 +41,6 @@ from batchyard_server.store.sqlite import (
     inputs,
     leasing,
     listing,
-    logged,
     merge,
     operations,
     outcomes,
@@ -263,14 +262,6 @@ class SqliteStore(Shelf):
     async def record_attempts(self, task_key: int, index: int) -> list[PastAttempt]:
         """See Store.record_attempts."""
         return await self._readers.page(lambda reader: history.of_record(reader, task_key, index))
-
-    async def record_log(self, task_key: int, index: int) -> list[PastAttempt]:
-        """See Store.record_log."""
-        return await self._readers.page(lambda reader: logged.of_record(reader, task_key, index))
-
-    async def logged(self, task_key: int, start: int, limit: int) -> list[int]:
-        """See Store.logged."""
-        return await self._readers.page(lambda reader: logged.indexes(reader, task_key, start, limit))
 
     async def inputs(
         self, task_key: int, ranges: Sequence[tuple[int, int]], max_bytes: int
