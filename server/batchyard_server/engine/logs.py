@@ -12,7 +12,7 @@ from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
 from batchyard_server.model.artifact import LOG_PATH, Artifact, ArtifactPage, ArtifactQuery, Content
 from batchyard_server.model.errors import NotFound
-from batchyard_server.model.names import ARTIFACT_TYPE, ArtifactName
+from batchyard_server.model.names import ARTIFACT_TYPE, RECORD_TYPE, ArtifactName, RecordName
 from batchyard_server.model.record import PastAttempt
 from batchyard_server.model.task import Task
 
@@ -43,7 +43,9 @@ class LogReading:
 
 
 async def find(deps: Deps, task: Task, name: ArtifactName) -> Log:
-    """The log of a record of the task. Raises NotFound if it has none; Damaged."""
+    """The log of a record of the task. Raises NotFound if there is no such record, or it has none; Damaged."""
+    if name.index >= task.total:
+        raise NotFound(RECORD_TYPE, str(RecordName(name.project, name.task, name.index)))
     attempts = await deps.store.record_log(task.key, name.index)
     log = await _made(deps, task, name.index, attempts) if attempts else None
     if log is None:
