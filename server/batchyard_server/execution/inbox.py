@@ -65,7 +65,8 @@ class Inbox:
             return None
         self._known[number] = (sent, known + len(records))
         mine = rg.take(rg.take(ranges, known)[1], len(records))[0]
-        return outcomes.of_records(mine, records)
+        # Whether they left files the worker says only with its flush, which comes too late.
+        return replace(outcomes.of_records(mine, records), staged=list(rg.indexes(mine)))
 
     def storing(self) -> Callable[[], None]:
         """What was fetched is being stored; the result is to be called when it is durable."""
@@ -103,4 +104,5 @@ def _cut(flush: Flush, known: int) -> Flush:
         page=segments.join_page(segments.split_page(flush.page)[known:]),
         failed=[index for index in flush.failed if first is not None and index >= first],
         failures=[each for each in flush.failures if first is not None and each[0] >= first],
+        staged=[index for index in flush.staged if first is not None and index >= first],
     )

@@ -54,6 +54,7 @@ def run(number: int, subtask: Subtask) -> bytes:
                 parameters=subtask.task.parameters,
                 attempts={index: attempts.begun for index, attempts in subtask.attempts.items()},
                 budget_millis=BUDGET_MS,
+                artifacts_dir=subtask.location,
             )
         )
     )
@@ -78,6 +79,7 @@ def flush(outcomes: worker_pb2.Outcomes, page: bytes) -> Flush:
         page=page,
         failed=list(outcomes.failed),
         failures=[(each.index, each.status) for each in outcomes.failures],
+        staged=list(outcomes.staged),
     )
 
 
