@@ -21,7 +21,9 @@ from batchyard_server.artifacts import LocalArtifacts
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.settings import Address, Config
 from batchyard_server.dispatch.dispatcher import Dispatcher
+from batchyard_server.dispatch.janitor import Janitor
 from batchyard_server.dispatch.loops import Chores
+from batchyard_server.dispatch.staging import FileStaging
 from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.handlers import HandlerBook
@@ -64,6 +66,7 @@ class App:
         self._rpc: RpcServer
         self._dispatcher: Dispatcher
         self._chores: Chores
+        self._janitor: Janitor
         self._timekeeper: Timekeeper
         self._watching: asyncio.TimerHandle | None = None
         self.address: Address
@@ -98,6 +101,7 @@ class App:
             self.address = Address(host=config.listen.host, port=self._listen())
             dispatcher.start(recovered)
             self._chores.start()
+            self._janitor.start()
             self._timekeeper.start()
             await self._rpc.start()
         except BaseException:
@@ -133,6 +137,7 @@ class App:
             server_id=server_id, isolation=self.isolation, environment=os.environ, module_path=config.module_path
         )
         executor = LocalExecutor(slots=config.workers, handlers=handlers, launcher=launcher, clock=self._clock)
+        self._janitor = Janitor(self._store, self._files)
         self._dispatcher = Dispatcher(
             self._store,
             executor,
@@ -142,6 +147,7 @@ class App:
             clock=self._clock,
             randomness=self._randomness,
             failpoints=self._failpoints,
+            staging=FileStaging(self._files, self._janitor),
         )
         executor.attach(self._dispatcher)
         self._chores = Chores(self._store)
@@ -172,6 +178,7 @@ class App:
         await self._timekeeper.stop()
         await self._chores.stop()
         await self._dispatcher.stop()
+        await self._janitor.stop()
         tidy(self._store.server_id)
         await self._rpc.stop(GRACE_SECONDS)
         await self._files.close()

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batchyard_worker import capture, frames, outbox, shared, wire
-from batchyard_worker.context import Context
+from batchyard_worker.context import Common, Context
+from batchyard_worker.stage import Stage
 from batchyard_worker.v1 import worker_pb2
 
 FLUSH_RECORDS = 512
@@ -170,7 +171,8 @@ class Worker:
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
-        self._outbox.begin(run.lease, ranges)
+        stage = Stage(run.artifacts_dir)
+        self._outbox.begin(run.lease, ranges, stage.used)
         if self._outbox.mark[1] > TURN_BYTES:
             self._turn()
         cell = self._cell
@@ -179,18 +181,24 @@ class Worker:
         if len(page.records) > 1:
             self._watch.set()
         try:
-            self._run_records(run, ranges, page.records)
+            self._run_records(run, ranges, page.records, stage)
         finally:
             self._running = False
         cell[shared.INDEX] = -1
         self._outbox.flush(last=True)
         cell[shared.LEASE] = 0
+        stage.close()
 
     def _run_records(
-        self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records: Sequence[worker_pb2.RecordInput]
+        self,
+        run: worker_pb2.Run,
+        ranges: list[tuple[int, int]],
+        records: Sequence[worker_pb2.RecordInput],
+        stage: Stage,
     ) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
+        common = Common(parameters, stage if run.artifacts_dir else None)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
         said, at, last = self._log.memory, self._log.at, len(records) - 1
@@ -218,7 +226,7 @@ class Worker:
                 attempt = attempts.get(index, 0) + 1 if attempts else 1
                 cell[2] = start
                 cell[1] = index
-                result = execute(record.payload, new_context(index, record_id, attempt, generation, parameters))
+                result = execute(record.payload, new_context(index, record_id, attempt, generation, common))
                 end = now()
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:

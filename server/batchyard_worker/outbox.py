@@ -53,16 +53,17 @@ class Outbox:
         self._lock = threading.Lock()
         self._lease = 0
         self._ranges: list[tuple[int, int]] = []
+        self._staged: list[int] = []
         self._sent: Mark = (0, 0, 0)  # that of the last flush
         self._since = 0  # when that was, or the lease began
         self._flush = 0
         self._sent_bytes = self._acked_bytes = 0
         self._unacked: deque[tuple[int, int, int]] = deque()
 
-    def begin(self, lease: int, ranges: list[tuple[int, int]]) -> None:
-        """Starts a lease; the one before has been flushed to its end."""
+    def begin(self, lease: int, ranges: list[tuple[int, int]], staged: list[int]) -> None:
+        """Starts a lease; the one before has been flushed to its end. `staged`: see `Stage.used`; entries are taken."""
         with self._lock:
-            self._lease, self._ranges, self.logged = lease, ranges, -1
+            self._lease, self._ranges, self._staged, self.logged = lease, ranges, staged, -1
             _, written, work = self.mark
             self._sent = self.mark = (0, written, work)
             self._since = time.monotonic_ns()
@@ -114,6 +115,8 @@ class Outbox:
         outcomes.work_nanos = mark[2] - work
         outcomes.ranges.extend(_cut(self._ranges, before, mark[0]))
         self._add_failures(outcomes, mark[0])
+        if self._staged and outcomes.count:
+            self._add_staged(outcomes)
         self._sent = mark
         self._since = time.monotonic_ns()
         self._sent_bytes += mark[1] - start + len(page)
@@ -158,6 +161,14 @@ class Outbox:
             if room >= 0:
                 outcomes.failures.add(index=index, status=status)
         del failed[:taken]
+
+    def _add_staged(self, outcomes: worker_pb2.Outcomes) -> None:
+        """Lists which of these records may have left files; those that run now are not among them."""
+        first, end = outcomes.ranges[0], outcomes.ranges[-1]
+        while self._staged and self._staged[0] < end:
+            index = self._staged.pop(0)
+            if index >= first:  # else something of an earlier record went on after its end
+                outcomes.staged.append(index)
 
 
 def _cut(ranges: list[tuple[int, int]], start: int, end: int) -> list[int]:

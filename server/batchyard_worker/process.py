@@ -26,6 +26,7 @@ class Process:
         argv: Argument vector; the program is looked up on PATH.
         stdin: What it reads; it need not.
         max_output: It is killed when it writes more bytes to standard output.
+        env: Its environment; None: that of this process.
 
     Attributes:
         stdout: What it wrote, at most ``max_output`` and one chunk.
@@ -37,7 +38,7 @@ class Process:
         OSError: It could not be started.
     """
 
-    def __init__(self, argv: list[bytes], stdin: bytes, max_output: int) -> None:
+    def __init__(self, argv: list[bytes], stdin: bytes, max_output: int, env: dict[str, str] | None = None) -> None:
         self.stdout = bytearray()
         self.stderr_tail = b""
         self.too_large = False
@@ -51,6 +52,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=env,
             start_new_session=True,
         )
 

@@ -35,6 +35,7 @@ def collect(root: bytes, stage: Stage, indexes: Sequence[int]) -> Collection:
     """See ArtifactFiles.collect. `root`: path of the folder that has those of the tasks."""
     found: list[NewArtifact] = []
     warnings: list[tuple[int, str]] = []
+    rest = False
     try:
         with folders.opened(root, str(stage.folder), stage.name) as base:
             for index in indexes:
@@ -42,20 +43,21 @@ def collect(root: bytes, stage: Stage, indexes: Sequence[int]) -> Collection:
                 contents = record.collect()
                 found += [NewArtifact(index=index, stage=stage.name, content=each) for each in contents]
                 warnings += [(index, text) for text in record.warnings]
+                rest = rest or record.rest
             if found:
                 os.fsync(base)
         for above in ((str(stage.folder),), ()) if found else ():
             with folders.opened(root, *above) as folder:
                 os.fsync(folder)
     except FileNotFoundError:  # nobody made the folder, or the task was deleted meanwhile, and its files
-        return Collection(artifacts=(), warnings=())
+        return Collection()
     except OSError as error:
         if error.errno in _FULL:
             raise ResourceExhausted(Reason.DISK_FULL, "the disk of the artifacts is full", subject="disk") from error
         if error.errno in _SHORT:
             raise Unavailable(Reason.STORE_UNAVAILABLE, f"artifacts cannot be read now: {error.strerror}") from error
-        return Collection(artifacts=(), warnings=[(index, f"nothing is kept: {error}") for index in indexes])
-    return Collection(artifacts=found, warnings=warnings)
+        return Collection(warnings=[(index, f"nothing is kept: {error}") for index in indexes], rest=True)
+    return Collection(artifacts=found, warnings=warnings, rest=rest)
 
 
 def content_type(path: str) -> str:
@@ -65,10 +67,16 @@ def content_type(path: str) -> str:
 
 
 class _Record:
-    """The folder `name` of the stage that is open as `base`."""
+    """The folder `name` of the stage that is open as `base`.
+
+    Attributes:
+        warnings: what was left out and why.
+        rest: whether there is anything but what is kept.
+    """
 
     def __init__(self, base: int, name: str) -> None:
         self.warnings: list[str] = []
+        self.rest = True
         self._base = base
         self._name = name
         self._left_out = 0
@@ -79,8 +87,9 @@ class _Record:
     def collect(self) -> list[Content]:
         """What is kept of it, durable. Raises OSError for troubles of the server alone."""
         try:
-            self._walk()
-            for parent in self._parents():
+            seen, parents = self._walk(), self._parents()
+            self.rest = bool(self.warnings) or seen > len(parents)
+            for parent in parents:
                 with folders.opened(self._base, self._name, *parent) as folder:
                     os.fsync(folder)
         except FileNotFoundError:
@@ -94,11 +103,13 @@ class _Record:
             self.warnings.append(f"and {self._left_out - len(self.warnings)} more")
         return self._found
 
-    def _walk(self) -> None:
-        """Look at files before folders, both by name; each folder is reached from the top again."""
+    def _walk(self) -> int:
+        """Look at files before folders, both by name; how many folders. Each one is reached from the top again."""
+        seen = 0
         waiting: list[tuple[str, ...]] = [()]
         while waiting:
             parent = waiting.pop()
+            seen += 1
             try:
                 with folders.opened(self._base, self._name, *parent) as here:
                     below = [each for each in self._entries_of(here, parent) if not self._file(here, each)]
@@ -108,6 +119,7 @@ class _Record:
                 self._warn(parent, f"cannot be read: {error.strerror}")
                 continue
             waiting += reversed(below)
+        return seen
 
     def _entries_of(self, here: int, parent: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         names = folders.names(here, self._entries + 1)

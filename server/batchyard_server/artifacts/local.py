@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -24,6 +25,7 @@ from batchyard_server.artifacts.protocols import Damaged
 from batchyard_server.model.artifact import Artifact, Folder, Stage
 from batchyard_server.model.clock import Clock, Randomness
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SLICE_NS = 10_000_000  # of removing
 _FOLDER = re.compile(r"([1-9][0-9]{0,18})-(.+)")
@@ -84,33 +86,40 @@ class LocalArtifacts:
         """See ArtifactFiles.indexes."""
         return [int(name) for name in await self._names(str(stage.folder), stage.name) if _INDEX.fullmatch(name)]
 
-    async def tidy(self, stage: Stage, index: int, kept: Collection[str]) -> bool:
+    async def tidy(self, stage: Stage, kept: Mapping[int, Collection[str]]) -> Mapping[int, Collection[str]]:
         """See ArtifactFiles.tidy."""
-        return await _within(self._remover, lambda: self._tidy(stage, index, kept))
+        return await _within(self._remover, lambda: self._tidy(stage, kept))
 
-    async def remove(self, folder: Folder) -> bool:
+    async def remove(self, folders: Sequence[Folder]) -> Sequence[Folder]:
         """See ArtifactFiles.remove."""
-        return await _within(self._remover, lambda: self._remove(folder))
+        return await _within(self._remover, lambda: self._remove(folders))
 
     async def _names(self, *segments: str) -> list[str]:
         return await _within(self._remover, lambda: _all_names(self._root, segments))
 
-    def _tidy(self, stage: Stage, index: int, kept: Collection[str]) -> bool:
-        try:
-            with folders.opened(self._root, str(stage.folder)) as above:
-                with folders.opened(above, stage.name) as base:
-                    if not folders.keep_only(base, str(index), kept, self._is_over()):
-                        return True
-                folders.remove_if_empty(above, stage.name)
-            with folders.opened(self._root) as top:
-                folders.remove_if_empty(top, str(stage.folder))
-        except FileNotFoundError:
-            return False
-        return False
-
-    def _remove(self, folder: Folder) -> bool:
+    def _tidy(self, stage: Stage, kept: Mapping[int, Collection[str]]) -> Mapping[int, Collection[str]]:
+        is_over, left = self._is_over(), dict(kept)
+        with contextlib.suppress(FileNotFoundError), folders.opened(self._root, str(stage.folder)) as above:
+            with contextlib.suppress(FileNotFoundError), folders.opened(above, stage.name) as base:
+                for index, paths in kept.items():
+                    if is_over() or not folders.keep_only(base, str(index), paths, is_over):
+                        return left
+                    del left[index]
+            folders.remove_if_empty(above, stage.name)
         with folders.opened(self._root) as top:
-            return not folders.remove(top, str(folder), self._is_over())
+            folders.remove_if_empty(top, str(stage.folder))
+        return left
+
+    def _remove(self, tasks: Sequence[Folder]) -> Sequence[Folder]:
+        is_over = self._is_over()
+        with folders.opened(self._root) as top:
+            for at, folder in enumerate(tasks):
+                try:
+                    if is_over() or not folders.remove(top, str(folder), is_over):
+                        return tasks[at:]
+                except OSError as error:
+                    log.warning("files of a deleted task cannot be removed: %s: %s", folder, error)
+        return ()
 
     def _is_over(self) -> Callable[[], bool]:
         deadline = self._clock.monotonic_ns() + SLICE_NS

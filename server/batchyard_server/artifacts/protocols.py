@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Some
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,10 +21,12 @@ class Collection:
     Attributes:
         artifacts: durable, by index.
         warnings: (index, what was left out and why); at most a few of a record.
+        rest: whether there may be anything else in their folders, if only an empty one.
     """
 
-    artifacts: Sequence[NewArtifact]
-    warnings: Sequence[tuple[int, str]]
+    artifacts: Sequence[NewArtifact] = ()
+    warnings: Sequence[tuple[int, str]] = ()
+    rest: bool = False
 
 
 class Reading(Protocol):
@@ -74,13 +76,13 @@ class ArtifactFiles(Protocol):
         """The records for which there is a folder in the stage."""
         ...
 
-    async def tidy(self, stage: Stage, index: int, kept: Some[str]) -> bool:
-        """Remove what that record left but for the files with these paths, for some milliseconds. True = call again.
+    async def tidy(self, stage: Stage, kept: Mapping[int, Some[str]]) -> Mapping[int, Some[str]]:
+        """Remove what these records left but for the files with these paths, for some milliseconds.
 
-        With it go folders that become empty, the stage's and the task's too.
+        With it go folders that become empty, the stage's and the task's too. Returns what is left to do.
         """
         ...
 
-    async def remove(self, folder: Folder) -> bool:
-        """Remove all files of a task, for some milliseconds. True = call again."""
+    async def remove(self, folders: Sequence[Folder]) -> Sequence[Folder]:
+        """Remove all files of tasks, for some milliseconds. Returns what is left to do."""
         ...

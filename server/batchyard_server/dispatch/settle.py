@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from batchyard_server.codec import artifacts, logs, outcomes
 from batchyard_server.codec import attempts as codec
-from batchyard_server.codec import logs, outcomes
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
 from batchyard_server.dispatch.retries import Retrier
+from batchyard_server.dispatch.staging import Staging
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
@@ -51,6 +52,7 @@ class Settler:
         *,
         retrier: Retrier,
         max_worker_lost: int,
+        staging: Staging,
         failpoints: Failpoints,
         pause: Pause,
         retry_seconds: float,
@@ -58,6 +60,7 @@ class Settler:
         self._store = store
         self._retrier = retrier
         self._max_worker_lost = max_worker_lost
+        self._staging = staging
         self._failpoints = failpoints
         self._pause = pause
         self._retry_seconds = retry_seconds
@@ -81,10 +84,25 @@ class Settler:
         `end`: how the lease ends if they are its last ones. False if the lease does not hold them.
         """
         retries = self._retrier.plan(subtask, flush) if retry else None
+        if flush.staged:
+            flush, retries = await self._collect(subtask, flush, retries)
         stored = await self._store_outcomes(subtask, flush, retries, end)
         if stored:
             self._retrier.stored(subtask, flush, retries)
+        else:
+            subtask.left_files = True
         return stored
+
+    async def _collect(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
+        """The same with the artifacts of the records that are not tried again; of those that are nothing is kept."""
+        again = retries.attempts if retries is not None else {}
+        indexes = sorted({index for index in flush.staged if index not in again})
+        if len(indexes) < len(flush.staged):
+            subtask.left_files = True
+        found = await self._until_taken(None, lambda: self._staging.collect(subtask, indexes))
+        if retries is not None:
+            retries = replace(retries, rest=artifacts.with_artifacts(retries.rest, found))
+        return artifacts.with_artifacts(flush, found), retries
 
     async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None, end: LeaseEnd) -> bool:
         """The write of `store_outcomes`.
@@ -186,12 +204,14 @@ class Settler:
             start_us=loss.started_us,
             end_us=loss.ended_us,
         )
-        return replace(flush, logs=logs.only(list(loss.logs.items()), (loss.index,)))
+        staged = (loss.index,) if subtask.stage is not None else ()
+        return replace(flush, logs=logs.only(list(loss.logs.items()), (loss.index,)), staged=staged)
 
-    async def _until_taken(self, point: str, write: Callable[[], Awaitable[T]]) -> T:
+    async def _until_taken(self, point: str | None, write: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                self._failpoints.hit(point)
+                if point is not None:
+                    self._failpoints.hit(point)
                 result = await write()
             except StaleLease:
                 raise

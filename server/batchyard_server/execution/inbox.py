@@ -66,7 +66,9 @@ class Inbox:
             return None
         self._known[number] = (sent, known + len(records))
         mine = rg.take(rg.take(ranges, known)[1], len(records))[0]
-        return replace(outcomes.of_records(mine, records), logs=_within(texts, mine))
+        # Whether they left files the worker says only with its flush, which comes too late.
+        staged = list(rg.indexes(mine))
+        return replace(outcomes.of_records(mine, records), logs=_within(texts, mine), staged=staged)
 
     def unsent(self) -> logs.Texts:
         """What records wrote that have ended and are in no flush; for when the worker is gone."""
@@ -114,6 +116,7 @@ def _cut(flush: Flush, known: int) -> Flush:
         failed=[index for index in flush.failed if first is not None and index >= first],
         failures=[each for each in flush.failures if first is not None and each[0] >= first],
         logs=_within(flush.logs, mine),
+        staged=[index for index in flush.staged if first is not None and index >= first],
     )
 
 

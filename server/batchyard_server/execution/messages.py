@@ -56,6 +56,7 @@ def run(number: int, subtask: Subtask) -> bytes:
                 parameters=subtask.task.parameters,
                 attempts={index: attempts.begun for index, attempts in subtask.attempts.items()},
                 budget_millis=BUDGET_MS,
+                artifacts_dir=subtask.location,
             )
         )
     )
@@ -84,6 +85,7 @@ def flush(outcomes: worker_pb2.Outcomes, page: bytes) -> Flush:
         failed=list(outcomes.failed),
         failures=[(each.index, each.status) for each in outcomes.failures],
         logs=texts,
+        staged=list(outcomes.staged),
     )
 
 

@@ -398,8 +398,8 @@ class BatchTaskServiceServicer(object):
         """Streams the bytes of one artifact, or a part of them, and ends.
 
         At least one message comes, of at most 64 KiB of data each. A cut stream goes on with `offset`; whether it still is
-        the same artifact is seen by the checksum in the first message. An artifact that is deleted or replaced meanwhile is
-        read to its end. The stream never ends early: a file that is not what was stored is DATA_LOSS.
+        the same artifact is seen by the checksum in the first message. An artifact that is deleted or replaced meanwhile
+        is read to its end. The stream never ends early: a file that is not what was stored is DATA_LOSS.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the artifact), OUT_OF_RANGE
         (OFFSET_BEYOND_END), DATA_LOSS (ARTIFACT_DAMAGED).
         """
