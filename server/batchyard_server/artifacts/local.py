@@ -19,10 +19,10 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from batchyard_server.artifacts import collect, folders
+from batchyard_server.artifacts import collect, folders, logs
 from batchyard_server.artifacts.protocols import Collection as Found
 from batchyard_server.artifacts.protocols import Damaged
-from batchyard_server.model.artifact import Artifact, Folder, Stage
+from batchyard_server.model.artifact import Artifact, Folder, NewArtifact, Stage
 from batchyard_server.model.clock import Clock, Randomness
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,11 @@ class LocalArtifacts:
     async def collect(self, stage: Stage, indexes: Sequence[int]) -> Found:
         """See ArtifactFiles.collect."""
         return await _within(self._collectors, partial(collect.collect, self._root, stage, indexes))
+
+    async def keep_logs(self, folder: Folder, generation: int, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
+        """See ArtifactFiles.keep_logs."""
+        stage = self.stage(folder, generation)
+        return await _within(self._collectors, partial(logs.keep, self._root, stage, texts))
 
     async def open(self, folder: Folder, artifact: Artifact) -> _Reading:
         """See ArtifactFiles.open."""

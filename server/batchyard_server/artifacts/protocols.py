@@ -60,6 +60,10 @@ class ArtifactFiles(Protocol):
         """
         ...
 
+    async def keep_logs(self, folder: Folder, generation: int, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
+        """Write (index, log) of some records into files of a new stage, durable. Raises OSError."""
+        ...
+
     async def open(self, folder: Folder, artifact: Artifact) -> Reading:
         """Begin to read an artifact. Raises Damaged."""
         ...

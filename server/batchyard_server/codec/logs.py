@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,7 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.model import limits
+from batchyard_server.model.artifact import NewArtifact
 from batchyard_server.model.record import PastAttempt
+from batchyard_server.model.task import Flush
 from batchyard_worker import capture
 from batchyard_worker.v1 import worker_pb2
 
@@ -45,6 +48,24 @@ def only(texts: Texts, indexes: Container[int]) -> Texts:
 def of_attempts(texts: Texts, indexes: Container[int]) -> dict[int, bytes]:
     """What is kept of those of these records, by index, whose executions became no outcome."""
     return {index: capture.cut(text, limits.ATTEMPT_LOG_BYTES) for index, text in texts if index in indexes}
+
+
+def any_long(texts: Texts) -> bool:
+    """Whether one of them is too long for an outcome segment."""
+    return any(len(text) > limits.SEGMENT_LOG_BYTES for _, text in texts)
+
+
+def long_ones(texts: Texts, but: Container[int]) -> Texts:
+    """Those, but for some indexes."""
+    return [each for each in texts if len(each[1]) > limits.SEGMENT_LOG_BYTES and each[0] not in but]
+
+
+def with_files(flush: Flush, files: Sequence[NewArtifact]) -> Flush:
+    """The flush with these files in place of the logs that are in them, which become empty."""
+    kept = {each.index for each in files}
+    artifacts = sorted((*flush.artifacts, *files), key=lambda each: (each.index, each.content.path))
+    texts = [(index, b"" if index in kept else text) for index, text in flush.logs]
+    return replace(flush, logs=texts, artifacts=artifacts)
 
 
 def pack(texts: Iterable[tuple[int, bytes]]) -> bytes:

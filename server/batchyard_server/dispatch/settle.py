@@ -86,11 +86,13 @@ class Settler:
         retries = self._retrier.plan(subtask, flush) if retry else None
         if flush.staged:
             flush, retries = await self._collect(subtask, flush, retries)
+        if logs.any_long(flush.logs):
+            flush, retries = await self._keep_logs(subtask, flush, retries)
         stored = await self._store_outcomes(subtask, flush, retries, end)
         if stored:
             self._retrier.stored(subtask, flush, retries)
         else:
-            subtask.left_files = True
+            self._staging.refused(subtask, flush.artifacts)
         return stored
 
     async def _collect(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
@@ -103,6 +105,15 @@ class Settler:
         if retries is not None:
             retries = replace(retries, rest=artifacts.with_artifacts(retries.rest, found))
         return artifacts.with_artifacts(flush, found), retries
+
+    async def _keep_logs(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
+        """The same with the long logs in files, but for those of records that are tried again."""
+        again = retries.attempts if retries is not None else {}
+        texts = logs.long_ones(flush.logs, again)
+        kept = await self._staging.keep_logs(subtask, texts) if texts else ()
+        if retries is not None:
+            retries = replace(retries, rest=logs.with_files(retries.rest, kept))
+        return logs.with_files(flush, kept), retries
 
     async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None, end: LeaseEnd) -> bool:
         """The write of `store_outcomes`.

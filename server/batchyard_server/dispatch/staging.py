@@ -26,6 +26,14 @@ class Staging(Protocol):
         """A new stage for a subtask and its path; (None, b"") if records can leave no files here."""
         ...
 
+    async def keep_logs(self, subtask: Subtask, texts: Sequence[tuple[int, bytes]]) -> Sequence[NewArtifact]:
+        """(index, log) of ended records as files, durable; none if they cannot be written: they stay where they are."""
+        ...
+
+    def refused(self, subtask: Subtask, artifacts: Sequence[NewArtifact]) -> None:
+        """The outcomes that came with these were not stored."""
+        ...
+
     async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
         """What ended records of the subtask left, durable. Raises ResourceExhausted, Unavailable: try again."""
         ...
@@ -41,6 +49,13 @@ class NoStaging:
     def begin(self, task: Task) -> tuple[Stage | None, bytes]:
         """See Staging.begin."""
         return None, b""
+
+    async def keep_logs(self, subtask: Subtask, texts: Sequence[tuple[int, bytes]]) -> Sequence[NewArtifact]:
+        """See Staging.keep_logs."""
+        return ()
+
+    def refused(self, subtask: Subtask, artifacts: Sequence[NewArtifact]) -> None:
+        """See Staging.refused."""
 
     async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
         """See Staging.collect."""
@@ -61,6 +76,22 @@ class FileStaging:
         """See Staging.begin."""
         stage = self._files.stage(task.folder, task.generation)
         return stage, self._files.location(stage)
+
+    async def keep_logs(self, subtask: Subtask, texts: Sequence[tuple[int, bytes]]) -> Sequence[NewArtifact]:
+        """See Staging.keep_logs."""
+        try:
+            return await self._files.keep_logs(subtask.task.folder, subtask.task.generation, texts)
+        except OSError as error:
+            log.warning("long logs of %s are kept in the store: %s", subtask.task.name, error)
+            return ()
+
+    def refused(self, subtask: Subtask, artifacts: Sequence[NewArtifact]) -> None:
+        """See Staging.refused."""
+        subtask.left_files = True
+        for name in {each.stage for each in artifacts}:
+            stage = Stage(subtask.task.folder, name)
+            if stage != subtask.stage:  # that one goes when the subtask has ended
+                self._janitor.tidy(stage)
 
     async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
         """See Staging.collect."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchyard_server.artifacts.checksum import Crc32c
+from batchyard_server.artifacts.logs import content_of
 from batchyard_server.codec import logs as codec
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
-from batchyard_server.model.artifact import LOG_PATH, Artifact, ArtifactPage, ArtifactQuery, Content
+from batchyard_server.model.artifact import LOG_PATH, Artifact, ArtifactPage, ArtifactQuery
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import ARTIFACT_TYPE, RECORD_TYPE, ArtifactName, RecordName
 from batchyard_server.model.record import PastAttempt
 from batchyard_server.model.task import Task
 
-CONTENT_TYPE = "text/plain; charset=utf-8"
 Position = tuple[int, str]
 
 
@@ -96,16 +94,7 @@ async def _made(deps: Deps, task: Task, index: int, attempts: Sequence[PastAttem
         finally:
             reading.close()
     text, ended_us = codec.sections(attempts, in_file)
-    checksum = Crc32c()
-    checksum.update(text)
-    content = Content(
-        path=LOG_PATH,
-        size=len(text),
-        crc32c=checksum.value,
-        sha256=hashlib.sha256(text).digest(),
-        content_type=CONTENT_TYPE,
-    )
-    return Log(Artifact(index=index, stage="", content=content, create_us=ended_us or task.create_us), text)
+    return Log(Artifact(index=index, stage="", content=content_of(text), create_us=ended_us or task.create_us), text)
 
 
 def _position(artifact: Artifact) -> Position:

@@ -78,6 +78,7 @@ REQUEST_ID_HOURS = 24
 ENDED_SUBTASKS = 10_000  # of a task, kept for ListSubtasks: those of the highest epochs
 RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
 LOG_PAGE_BYTES = 8 * MIB  # of logs that one page of ListArtifacts looks into
+SEGMENT_LOG_BYTES = 4 * KIB  # of a log that is kept beside its outcome; a longer one has a file
 ATTEMPT_LOG_BYTES = 4 * KIB  # of the log of an execution that became no outcome; of more head and tail are kept
 
 ARTIFACT_SEGMENT_BYTES = 255  # of one segment of a path: what file systems take

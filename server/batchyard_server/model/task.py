@@ -183,7 +183,8 @@ class Flush:
         failures: (index, serialized google.rpc.Status) of the first failures.
         staged: indexes whose records may have left files, which are not collected yet.
         artifacts: what was collected, by index, then path.
-        logs: (index, text) of those that wrote anything, in the order of `page`.
+        logs: (index, text) of those that wrote anything, in the order of `page`; an empty one is in a file, and that
+            one among `artifacts`.
     """
 
     ranges: list[tuple[int, int]]
