@@ -87,6 +87,18 @@ def test_logs_stand_among_the_files_of_handlers(live: Live) -> None:
     assert [record.artifact_count for record in live.records(name)] == [1, 1, 1]
 
 
+def test_what_is_not_kept_of_its_files_is_told_in_the_log(live: Live) -> None:
+    name = live.submit([{"lines": 1, "file": ".batchyard"}, {"link": "x"}, {"file": "fine"}], "writing")
+    assert live.finish(name).counts.succeeded == 3
+    first, *more = read(live, name, 0).splitlines()[1:]
+    assert first == "0.1.1: line 0 of 1"
+    assert len(more) == 1
+    assert more[0].startswith("WARNING batchyard: of what this record left '.batchyard' ")
+    [warning] = read(live, name, 1).splitlines()[1:]
+    assert warning == "WARNING batchyard: of what this record left 'x' is a symbolic link"
+    assert read(live, name, 2) == ""
+
+
 def test_of_what_is_tried_again_head_and_tail_are_kept(live: Live, tmp_path: pathlib.Path) -> None:
     request = service.CreateBatchTaskRequest(
         parent=PARENT,

@@ -50,6 +50,19 @@ def of_attempts(texts: Texts, indexes: Container[int]) -> dict[int, bytes]:
     return {index: capture.cut(text, limits.ATTEMPT_LOG_BYTES) for index, text in texts if index in indexes}
 
 
+def with_warnings(flush: Flush, warnings: Sequence[tuple[int, str]]) -> Flush:
+    """The flush with these lines at the ends of its records' logs."""
+    mine = [(index, text) for index, text in warnings if any(low <= index < high for low, high in flush.ranges)]
+    if not mine:
+        return flush
+    texts = dict(flush.logs)
+    for index, warning in mine:
+        before = texts.get(index, b"")
+        gap = b"\n" if before and not before.endswith(b"\n") else b""
+        texts[index] = before + gap + f"WARNING batchyard: {warning}\n".encode("utf-8", "backslashreplace")
+    return replace(flush, logs=sorted(texts.items()))
+
+
 def any_long(texts: Texts) -> bool:
     """Whether one of them is too long for an outcome segment."""
     return any(len(text) > limits.SEGMENT_LOG_BYTES for _, text in texts)

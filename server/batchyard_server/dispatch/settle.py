@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from batchyard_server.artifacts import Collection
 from batchyard_server.codec import artifacts, logs, outcomes
 from batchyard_server.codec import attempts as codec
 from batchyard_server.dispatch.pause import Pause
@@ -103,8 +104,8 @@ class Settler:
             subtask.left_files = True
         found = await self._until_taken(None, lambda: self._staging.collect(subtask, indexes))
         if retries is not None:
-            retries = replace(retries, rest=artifacts.with_artifacts(retries.rest, found))
-        return artifacts.with_artifacts(flush, found), retries
+            retries = replace(retries, rest=_with(retries.rest, found))
+        return _with(flush, found), retries
 
     async def _keep_logs(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
         """The same with the long logs in files, but for those of records that are tried again."""
@@ -249,6 +250,12 @@ class Settler:
         elif error is None and self._failing:
             log.warning("the store takes writes again")
         self._failing = error is not None
+
+
+def _with(flush: Flush, found: Collection) -> Flush:
+    """The flush with what its records left; what of it is not kept is told in their logs."""
+    warnings = [(index, f"of what this record left {text}") for index, text in found.warnings]
+    return logs.with_warnings(artifacts.with_artifacts(flush, found.artifacts), warnings)
 
 
 def _interrupted(subtask: Subtask, loss: Loss, index: int, attempt: int, error: bytes) -> bytes:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from batchyard_server.artifacts import ArtifactFiles
+from batchyard_server.artifacts import ArtifactFiles, Collection
 from batchyard_server.dispatch.janitor import Janitor
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.model.artifact import NewArtifact, Stage
@@ -34,7 +34,7 @@ class Staging(Protocol):
         """The outcomes that came with these were not stored."""
         ...
 
-    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
+    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Collection:
         """What ended records of the subtask left, durable. Raises ResourceExhausted, Unavailable: try again."""
         ...
 
@@ -57,9 +57,9 @@ class NoStaging:
     def refused(self, subtask: Subtask, artifacts: Sequence[NewArtifact]) -> None:
         """See Staging.refused."""
 
-    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
+    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Collection:
         """See Staging.collect."""
-        return ()
+        return Collection()
 
     def ended(self, subtask: Subtask) -> None:
         """See Staging.ended."""
@@ -93,7 +93,7 @@ class FileStaging:
             if stage != subtask.stage:  # that one goes when the subtask has ended
                 self._janitor.tidy(stage)
 
-    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Sequence[NewArtifact]:
+    async def collect(self, subtask: Subtask, indexes: Sequence[int]) -> Collection:
         """See Staging.collect."""
         assert subtask.stage is not None, "its records could leave something"
         found = await self._files.collect(subtask.stage, indexes)
@@ -101,7 +101,7 @@ class FileStaging:
             log.warning("%s/records/%d: of what it left %s", subtask.task.name, index, warning)
         if found.rest:
             subtask.left_files = True
-        return found.artifacts
+        return found
 
     def ended(self, subtask: Subtask) -> None:
         """See Staging.ended."""
