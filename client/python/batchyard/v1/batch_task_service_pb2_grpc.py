@@ -377,9 +377,10 @@ class BatchTaskServiceServicer(object):
     def ListArtifacts(self, request, context):
         """Lists the artifacts of one record, or of all of a task, by page (AIP-158).
 
-        Those of a record are seen once its outcome is recorded, while the task runs too. With a `prefix` a page of all
-        records may hold fewer than were asked for, even none, and yet not be the last one. Errors: INVALID_ARGUMENT
-        (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND: the task, or no record of that index).
+        Those of a record are seen once its outcome is recorded, its log once an execution has ended, while the task runs
+        too. With a `prefix` a page of all records may hold fewer than were asked for, even none, and yet not be the last
+        one. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND: the task, or no record
+        of that index), DATA_LOSS (ARTIFACT_DAMAGED: a log).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,7 +389,8 @@ class BatchTaskServiceServicer(object):
     def GetArtifact(self, request, context):
         """Reads what is known of one artifact, not its bytes.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the artifact).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the artifact), DATA_LOSS
+        (ARTIFACT_DAMAGED: a log).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -408,7 +410,8 @@ class BatchTaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteArtifact(self, request, context):
-        """Removes one artifact. The record and its outcome stay as they are, its artifact_count too.
+        """Removes one artifact. The record and its outcome stay as they are, its artifact_count too. Of a log everything goes
+        that is kept of what the record wrote so far; what it writes when it runs again is a new one.
 
         The bytes go in the background. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task;
         the artifact, unless allow_missing), ALREADY_EXISTS (REQUEST_ID_REUSED).
