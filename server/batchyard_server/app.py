@@ -17,10 +17,13 @@ from collections.abc import Callable
 
 import uvloop
 
+from batchyard_server.artifacts import LocalArtifacts
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.settings import Address, Config
 from batchyard_server.dispatch.dispatcher import Dispatcher
+from batchyard_server.dispatch.janitor import Janitor
 from batchyard_server.dispatch.loops import Chores
+from batchyard_server.dispatch.staging import FileStaging
 from batchyard_server.dispatch.timekeeper import Timekeeper
 from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.handlers import HandlerBook
@@ -59,9 +62,11 @@ class App:
         self._randomness = randomness or SystemRandomness()
         self._failpoints = Failpoints(config.failpoints)
         self._store: Store
+        self._files: LocalArtifacts
         self._rpc: RpcServer
         self._dispatcher: Dispatcher
         self._chores: Chores
+        self._janitor: Janitor
         self._timekeeper: Timekeeper
         self._watching: asyncio.TimerHandle | None = None
         self.address: Address
@@ -77,6 +82,7 @@ class App:
         except StoreError as error:
             raise CannotStart(str(error)) from error
         try:
+            self._files = self._open_files()
             dispatcher, handlers = self._make_dispatcher()
             await self._timekeeper.look()  # what is over by now does not begin again
             recovered = await self._recover()
@@ -89,11 +95,13 @@ class App:
                     handlers=handlers,
                     failpoints=self._failpoints,
                     tokens=Tokens(self._store.secret),
+                    files=self._files,
                 )
             )
             self.address = Address(host=config.listen.host, port=self._listen())
             dispatcher.start(recovered)
             self._chores.start()
+            self._janitor.start()
             self._timekeeper.start()
             await self._rpc.start()
         except BaseException:
@@ -107,6 +115,13 @@ class App:
         millis = (self._clock.monotonic_ns() - began) / 1e6
         _log.info("recovered %d unfinished tasks in %.2f ms", len(recovered), millis)
         return recovered
+
+    def _open_files(self) -> LocalArtifacts:
+        root = self._config.data / "artifacts"
+        try:
+            return LocalArtifacts(root, clock=self._clock, randomness=self._randomness)
+        except OSError as error:
+            raise CannotStart(f"{root} cannot be used: {error.strerror}") from None
 
     def _make_dispatcher(self) -> tuple[Dispatcher, HandlerBook]:
         """Kill what an earlier server left, then make what runs the records."""
@@ -122,6 +137,7 @@ class App:
             server_id=server_id, isolation=self.isolation, environment=os.environ, module_path=config.module_path
         )
         executor = LocalExecutor(slots=config.workers, handlers=handlers, launcher=launcher, clock=self._clock)
+        self._janitor = Janitor(self._store, self._files)
         self._dispatcher = Dispatcher(
             self._store,
             executor,
@@ -131,6 +147,7 @@ class App:
             clock=self._clock,
             randomness=self._randomness,
             failpoints=self._failpoints,
+            staging=FileStaging(self._files, self._janitor),
         )
         executor.attach(self._dispatcher)
         self._chores = Chores(self._store)
@@ -161,8 +178,10 @@ class App:
         await self._timekeeper.stop()
         await self._chores.stop()
         await self._dispatcher.stop()
+        await self._janitor.stop()
         tidy(self._store.server_id)
         await self._rpc.stop(GRACE_SECONDS)
+        await self._files.close()
         await self._store.close()
 
     def ready_line(self) -> str:

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from batchyard_worker import errors, payload
@@ -23,6 +23,10 @@ from batchyard_worker.v1 import worker_pb2
 from batchyard_worker.wire import Ended, delimited, text_payload
 
 DEFAULT_OUTPUT_TYPE = "text/plain"
+ARTIFACTS_VARIABLE = "BATCHYARD_ARTIFACTS_DIR"
+"""Of the environment of a command: the folder whose files become artifacts of the record."""
+ARTIFACTS_NAME = "artifacts_dir"
+"""The placeholder for the same; a member of that name in a record is not seen."""
 
 
 class CommandHandler:
@@ -46,7 +50,7 @@ class CommandHandler:
         program = self._templates[0].fill({}, False)
         if shutil.which(os.fsdecode(program)) is None:
             raise FileNotFoundError(f"{os.fsdecode(program)}: no such program, or it is not executable")
-        self._has_placeholders = any(template.names for template in self._templates)
+        self._has_placeholders = any(set(template.names) - {ARTIFACTS_NAME} for template in self._templates)
         self._dash_values = load.dash_values
         self._output_type = load.output_type or DEFAULT_OUTPUT_TYPE
         self._max_output = load.max_output_bytes or payload.DEFAULT_MAX_OUTPUT_BYTES
@@ -61,14 +65,15 @@ class CommandHandler:
     def _execute(self, record: worker_pb2.Payload, context: Context) -> Ended:
         exit_code: int | None = None
         try:
-            argv, stdin = self._arguments(record)
-            process = self._start(argv, stdin)
-            exit_code = process.run()
+            with _folder(context) as folder:
+                argv, stdin = self._arguments(record, folder)
+                process = self._start(argv, stdin, folder)
+                exit_code = process.run()
             return Ended(output=self._output(process), exit_code=exit_code)
         except Exception as error:  # noqa: BLE001 - a fault here ends the record, not the worker
             return Ended(error=errors.status_of(error, self._max_error), exit_code=exit_code)
 
-    def _arguments(self, record: worker_pb2.Payload) -> tuple[list[bytes], bytes]:
+    def _arguments(self, record: worker_pb2.Payload, folder: str) -> tuple[list[bytes], bytes]:
         """The argument vector and what the program reads.
 
         Raises:
@@ -85,11 +90,14 @@ class CommandHandler:
                     "the record is not a JSON object, which placeholders need",
                 )
             members = value
+        if folder:
+            members = {**members, ARTIFACTS_NAME: folder}
         return [template.fill(members, self._dash_values) for template in self._templates], stdin_of(record, value)
 
-    def _start(self, argv: list[bytes], stdin: bytes) -> Process:
+    def _start(self, argv: list[bytes], stdin: bytes, folder: str) -> Process:
         try:
-            return Process(argv, stdin, self._max_output)
+            env = {**os.environ, ARTIFACTS_VARIABLE: folder} if folder else None
+            return Process(argv, stdin, self._max_output, env)
         except OSError as error:
             if error.errno == errno.E2BIG and self._has_placeholders:
                 raise Failure("INVALID_ARGUMENT", "INVALID_PLACEHOLDER", "the arguments are too long") from None
@@ -110,6 +118,28 @@ class CommandHandler:
             result = delimited(0x0A, self._output_type.encode()) + text_payload(data)
         payload.check_size(len(result), self._max_output)
         return result
+
+
+@contextlib.contextmanager
+def _folder(context: Context) -> Generator[str]:
+    """The record's folder for files; "" if it cannot leave any. A command may use it or not, so it is there for each.
+
+    Raises:
+        Failure: COMMAND_NOT_STARTED.
+    """
+    stage = context.common.stage
+    if stage is None:
+        yield ""
+        return
+    try:
+        folder = str(stage.make(context.index))
+    except OSError as error:
+        why = f"no folder for its artifacts: {error.strerror or error}"
+        raise Failure("RESOURCE_EXHAUSTED", "COMMAND_NOT_STARTED", why) from None
+    try:
+        yield folder
+    finally:
+        stage.settle(context.index)
 
 
 def stdin_of(record: worker_pb2.Payload, value: Any) -> bytes:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
+
+    from batchyard_worker.stage import Stage
 
 CANONICAL_CODES = {
     "CANCELLED": 1,
@@ -51,6 +57,24 @@ class RecordError(Exception):
         return self.message
 
 
+class Common:
+    """What the records of one subtask have in common.
+
+    Args:
+        parameters: Makes the batch task's parameters as a Python object; None if it has none.
+        stage: Where the records leave files; None if they cannot.
+    """
+
+    __slots__ = ("parameters", "stage")
+
+    def __init__(self, parameters: Callable[[], Any] | None = None, stage: Stage | None = None) -> None:
+        self.parameters = parameters
+        self.stage = stage
+
+
+_NOTHING = Common()
+
+
 class Context:
     """What a handler is told about the record it runs; a new one for each record.
 
@@ -59,18 +83,17 @@ class Context:
         record_id: The caller's own id of the record; empty if it gave none.
         attempt: 1-based number of this execution within the generation.
         generation: Generation of the batch task, from 1.
+        common: For the worker itself.
     """
 
-    __slots__ = ("_parameters", "attempt", "generation", "index", "record_id")
+    __slots__ = ("attempt", "common", "generation", "index", "record_id")
 
-    def __init__(
-        self, index: int, record_id: str, attempt: int, generation: int, parameters: Callable[[], Any] | None = None
-    ) -> None:
+    def __init__(self, index: int, record_id: str, attempt: int, generation: int, common: Common = _NOTHING) -> None:
         self.index = index
         self.record_id = record_id
         self.attempt = attempt
         self.generation = generation
-        self._parameters = parameters
+        self.common = common
 
     @property
     def parameters(self) -> Any:
@@ -78,7 +101,34 @@ class Context:
 
         Decoded anew at each access, so that no record sees what the handler did to the object for another one.
         """
-        return None if self._parameters is None else self._parameters()
+        make = self.common.parameters
+        return None if make is None else make()
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Folder for files that are to be kept with the record's outcome: they become its artifacts.
+
+        It is made when it is first asked for, in the process that was given this context, before the record ends. Each
+        execution of a record has a folder of its own.
+
+        Raises:
+            OSError: It cannot be made.
+            RuntimeError: No worker made this context.
+        """
+        stage = self.common.stage
+        if stage is None:
+            raise RuntimeError("artifacts can be left only by a record that a worker runs")
+        return stage.directory(self.index)
+
+    @property
+    def log(self) -> logging.Logger:
+        """Writes lines ``LEVEL message`` into the record's log, beside what goes to the standard streams.
+
+        One logger for all records of a worker; it takes every level unless the handler sets another one.
+        """
+        from batchyard_worker import record_log  # logging is loaded by whoever uses it: it is large
+
+        return record_log.logger()
 
     def __repr__(self) -> str:
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import traceback
 
 from batchyard_worker.context import CANONICAL_CODES, RecordError
@@ -106,6 +108,17 @@ def stack_of(error: BaseException) -> list[str]:
         return [text.rstrip("\n") for text in traceback.StackSummary.from_list(kept).format()]
     except Exception as fault:  # noqa: BLE001 - a loader's get_source or an exotic file name; the record's error matters more
         return [f"no traceback: {type(fault).__name__}"]
+
+
+def write_traceback(error: BaseException) -> None:
+    """Writes the traceback of an exception that a handler did not mean to raise into the record's log."""
+    if isinstance(error, (Failure, RecordError)) or sys.__stderr__ is None:
+        return
+    trace = error.__traceback__
+    while trace is not None and _is_own(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    with contextlib.suppress(Exception):  # a loader's get_source, an exotic __str__, a full disk
+        sys.__stderr__.write("".join(traceback.format_exception(type(error), error, trace)))
 
 
 def _is_own(filename: str) -> bool:

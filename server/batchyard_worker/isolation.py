@@ -161,13 +161,14 @@ def command(
     return [*prefix, *own, "--", *argv]
 
 
-def worker_argv(python: str, socket_fd: int, cell_fd: int) -> list[str]:
+def worker_argv(python: str, socket_fd: int, cell_fd: int, log_fd: int) -> list[str]:
     """The argument vector of a worker under any interpreter: the package is found by its place, the path stays clean.
 
     Args:
         python: Interpreter of the handler, with protobuf.
         socket_fd: The worker's end of the socket pair.
         cell_fd: The progress cell.
+        log_fd: The memory file for what the handler writes to its standard streams.
     """
     return [
         python,
@@ -176,6 +177,8 @@ def worker_argv(python: str, socket_fd: int, cell_fd: int) -> list[str]:
         str(socket_fd),
         "--cell-fd",
         str(cell_fd),
+        "--log-fd",
+        str(log_fd),
     ]
 
 

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batchyard_worker import frames, outbox, shared, wire
-from batchyard_worker.context import Context
+from batchyard_worker import capture, frames, outbox, shared, wire
+from batchyard_worker.context import Common, Context
+from batchyard_worker.stage import Stage
 from batchyard_worker.v1 import worker_pb2
 
 FLUSH_RECORDS = 512
@@ -28,6 +29,8 @@ FLUSH_AGE = 0.025
 """Seconds that a finished outcome may wait while the next record runs."""
 SLOW_RECORD_NANOS = 20_000_000
 """A record that took longer is sent at once."""
+LOOK_NANOS = 1_000_000
+"""After a record that took longer the worker asks the system what was written; before, one byte of memory tells."""
 IDLE_TICK = 0.25
 """Seconds between two looks of the watcher while nothing runs."""
 
@@ -67,6 +70,7 @@ class Worker:
         queue: Frames that came after Load.
         blocks: The memory that is shared with the server.
         kind: The loaded handler.
+        log: What the handler writes to its standard streams.
         run_ahead_millis: Most milliseconds of finished work that is not acknowledged.
     """
 
@@ -76,12 +80,14 @@ class Worker:
         reader: frames.FrameReader,
         blocks: shared.Blocks,
         kind: Kind,
+        log: capture.Capture,
         run_ahead_millis: int,
     ) -> None:
         self._sock = sock
         self._reader = reader
         self._cell = blocks.cell
         self._kind = kind
+        self._log = log
         self._limit = (run_ahead_millis or DEFAULT_RUN_AHEAD_MILLIS) * 1_000_000
         self._outbox = outbox.Outbox(sock, blocks)
         self._runs: deque[worker_pb2.Run] = deque()
@@ -165,7 +171,8 @@ class Worker:
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
-        self._outbox.begin(run.lease, ranges)
+        stage = Stage(run.artifacts_dir)
+        self._outbox.begin(run.lease, ranges, stage.used)
         if self._outbox.mark[1] > TURN_BYTES:
             self._turn()
         cell = self._cell
@@ -174,20 +181,27 @@ class Worker:
         if len(page.records) > 1:
             self._watch.set()
         try:
-            self._run_records(run, ranges, page.records)
+            self._run_records(run, ranges, page.records, stage)
         finally:
             self._running = False
         cell[shared.INDEX] = -1
         self._outbox.flush(last=True)
         cell[shared.LEASE] = 0
+        stage.close()
 
     def _run_records(
-        self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records: Sequence[worker_pb2.RecordInput]
+        self,
+        run: worker_pb2.Run,
+        ranges: list[tuple[int, int]],
+        records: Sequence[worker_pb2.RecordInput],
+        stage: Stage,
     ) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
+        common = Common(parameters, stage if run.artifacts_dir else None)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
+        said, at, last = self._log.memory, self._log.at, len(records) - 1
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
         now = time.monotonic_ns
         start = now()
@@ -212,11 +226,14 @@ class Worker:
                 attempt = attempts.get(index, 0) + 1 if attempts else 1
                 cell[2] = start
                 cell[1] = index
-                result = execute(record.payload, new_context(index, record_id, attempt, generation, parameters))
+                result = execute(record.payload, new_context(index, record_id, attempt, generation, common))
                 end = now()
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:
                     box.failed.append((finished, index, result.error))
+                if said[at] or end - start > LOOK_NANOS or finished == last:
+                    encoded += self._take_log(index, finished)
+                    at = self._log.at
                 finished += 1
                 unsent += 1
                 work += end - start
@@ -242,6 +259,16 @@ class Worker:
                     unsent = 0
                 start = end
 
+    def _take_log(self, index: int, ordinal: int) -> bytes:
+        """What the record that has just ended wrote, as a field of its page; empty if that is nothing."""
+        log = self._log
+        text = log.take() if log.look() else b""
+        self._cell[shared.LOG] = log.at
+        if not text:
+            return b""
+        self._outbox.logged = ordinal
+        return wire.log_field(index, text)
+
     def _turn(self) -> None:
         """Goes on in the next block; waits until the server has copied what is there, an Ack comes only later."""
         while not self._outbox.turn():
@@ -265,6 +292,8 @@ class Worker:
             while True:
                 self._watch.wait(IDLE_TICK)
                 self._watch.clear()
+                if not self._running:
+                    self._log.shrink()
                 while self._running:
                     time.sleep(min(max(self._outbox.age_left(FLUSH_AGE), 0.001), FLUSH_AGE))
                     if self._outbox.age_left(FLUSH_AGE) <= 0:

@@ -1,8 +1,9 @@
-"""Entry of a worker process: ``python -m batchyard_worker --socket-fd N --cell-fd M``."""
+"""Entry of a worker process: ``python -m batchyard_worker --socket-fd N --cell-fd M --log-fd L``."""
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import mmap
 import os
@@ -11,7 +12,7 @@ import socket
 import sys
 import traceback
 
-from batchyard_worker import command_kind, frames, loop, memory, python_kind, shared
+from batchyard_worker import capture, command_kind, frames, loop, memory, python_kind, shared
 from batchyard_worker.v1 import worker_pb2
 
 _KINDS = {"python": python_kind.PythonHandler.load, "command": command_kind.CommandHandler}
@@ -26,31 +27,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="batchyard_worker")
     parser.add_argument("--socket-fd", type=int, required=True)
     parser.add_argument("--cell-fd", type=int, required=True)
+    parser.add_argument("--log-fd", type=int, required=True)
     options = parser.parse_args(arguments)
-    log_fd = _detach()
+    error_fd = _detach()
     memory.keep()
     code = 70
     try:
         sock = socket.socket(fileno=options.socket_fd)
         os.set_inheritable(options.socket_fd, False)
-        _serve(sock, shared.Blocks(_map(options.cell_fd)))
+        log = capture.Capture(options.log_fd)
+        faulthandler.enable(2)
+        _serve(sock, shared.Blocks(_map(options.cell_fd)), log)
     except frames.Closed:
         code = 0
     except BaseException:  # noqa: BLE001 - its traceback must reach the log, whatever it is
-        os.write(log_fd, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        os.write(error_fd, traceback.format_exc().encode("utf-8", "backslashreplace"))
     os._exit(code)  # no handler's thread or exit hook may hold a worker that nobody talks to
 
 
 def _detach() -> int:
-    """Keeps the handler's standard streams off everything that matters; a copy of the old standard error."""
-    log_fd = os.dup(2)
-    null = os.open(os.devnull, os.O_RDWR)
-    for target in (0, 1, 2):
-        os.dup2(null, target)
+    """Keeps the handler's standard input off everything that matters; a copy of the old standard error."""
+    error_fd = os.dup(2)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
     os.close(null)
     # A function, not SIG_IGN: ignored signals stay ignored in the programs that a handler starts.
     signal.signal(signal.SIGINT, _ignore)
-    return log_fd
+    return error_fd
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -65,7 +68,7 @@ def _map(fd: int) -> memoryview:
     return memoryview(memory)
 
 
-def _serve(sock: socket.socket, blocks: shared.Blocks) -> None:
+def _serve(sock: socket.socket, blocks: shared.Blocks, log: capture.Capture) -> None:
     reader = frames.FrameReader(sock)
     messages = reader.read(block=True)
     first = messages.pop(0)
@@ -79,7 +82,9 @@ def _serve(sock: socket.socket, blocks: shared.Blocks) -> None:
             reader.read(block=True)
     gc.collect()
     gc.freeze()
-    worker = loop.Worker(sock, reader, blocks, kind, first.load.run_ahead_millis)
+    log.limit(first.load.max_log_bytes)
+    log.take()  # what loading wrote is of no record
+    worker = loop.Worker(sock, reader, blocks, kind, log, first.load.run_ahead_millis)
     worker.take(messages)
     worker.serve()
 

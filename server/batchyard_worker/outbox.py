@@ -39,6 +39,7 @@ class Outbox:
         mark: (records of the lease that have ended, bytes of them in the present block, nanoseconds of work of records
             that ended on this connection), replaced as one after each record.
         failed: (ordinal in the lease, index, serialized Status) of the failed ones; appended before `mark`.
+        logged: Ordinal of the last one that wrote a log, −1 = none of this lease; set before `mark`.
         acked_work: The part of the work whose outcomes are durable.
     """
 
@@ -46,21 +47,23 @@ class Outbox:
         self.blocks = blocks
         self.mark: Mark = (0, 0, 0)
         self.failed: list[tuple[int, int, bytes]] = []
+        self.logged = -1
         self.acked_work = 0
         self._sock = sock
         self._lock = threading.Lock()
         self._lease = 0
         self._ranges: list[tuple[int, int]] = []
+        self._staged: list[int] = []
         self._sent: Mark = (0, 0, 0)  # that of the last flush
         self._since = 0  # when that was, or the lease began
         self._flush = 0
         self._sent_bytes = self._acked_bytes = 0
         self._unacked: deque[tuple[int, int, int]] = deque()
 
-    def begin(self, lease: int, ranges: list[tuple[int, int]]) -> None:
-        """Starts a lease; the one before has been flushed to its end."""
+    def begin(self, lease: int, ranges: list[tuple[int, int]], staged: list[int]) -> None:
+        """Starts a lease; the one before has been flushed to its end. `staged`: see `Stage.used`; entries are taken."""
         with self._lock:
-            self._lease, self._ranges = lease, ranges
+            self._lease, self._ranges, self._staged, self.logged = lease, ranges, staged, -1
             _, written, work = self.mark
             self._sent = self.mark = (0, written, work)
             self._since = time.monotonic_ns()
@@ -108,9 +111,12 @@ class Outbox:
         outcomes.end = mark[1]
         outcomes.page = page
         outcomes.last = last
+        outcomes.logged = self.logged >= before
         outcomes.work_nanos = mark[2] - work
         outcomes.ranges.extend(_cut(self._ranges, before, mark[0]))
         self._add_failures(outcomes, mark[0])
+        if self._staged and outcomes.count:
+            self._add_staged(outcomes)
         self._sent = mark
         self._since = time.monotonic_ns()
         self._sent_bytes += mark[1] - start + len(page)
@@ -155,6 +161,14 @@ class Outbox:
             if room >= 0:
                 outcomes.failures.add(index=index, status=status)
         del failed[:taken]
+
+    def _add_staged(self, outcomes: worker_pb2.Outcomes) -> None:
+        """Lists which of these records may have left files; those that run now are not among them."""
+        first, end = outcomes.ranges[0], outcomes.ranges[-1]
+        while self._staged and self._staged[0] < end:
+            index = self._staged.pop(0)
+            if index >= first:  # else something of an earlier record went on after its end
+                outcomes.staged.append(index)
 
 
 def _cut(ranges: list[tuple[int, int]], start: int, end: int) -> list[int]:

@@ -1,7 +1,11 @@
-"""One run of a program: feeds it, collects what it writes with bounded memory, and ends what it leaves behind."""
+"""One run of a program: feeds it, collects what it writes with bounded memory, and ends what it leaves behind.
+
+What it writes to its standard error goes on to that of the worker, the record's log, as it comes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -22,6 +26,7 @@ class Process:
         argv: Argument vector; the program is looked up on PATH.
         stdin: What it reads; it need not.
         max_output: It is killed when it writes more bytes to standard output.
+        env: Its environment; None: that of this process.
 
     Attributes:
         stdout: What it wrote, at most ``max_output`` and one chunk.
@@ -33,7 +38,7 @@ class Process:
         OSError: It could not be started.
     """
 
-    def __init__(self, argv: list[bytes], stdin: bytes, max_output: int) -> None:
+    def __init__(self, argv: list[bytes], stdin: bytes, max_output: int, env: dict[str, str] | None = None) -> None:
         self.stdout = bytearray()
         self.stderr_tail = b""
         self.too_large = False
@@ -47,6 +52,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=env,
             start_new_session=True,
         )
 
@@ -109,6 +115,8 @@ class Process:
     def _collect_error(self, selector: selectors.BaseSelector | None, stream: Any) -> bool:
         data = _read(stream)
         if data:
+            with contextlib.suppress(OSError):  # no room for a log is no reason to fail a record
+                os.write(2, data)
             self.stderr_tail = (self.stderr_tail + data)[-STDERR_TAIL:]
         elif data is not None and selector is not None:
             selector.unregister(stream)

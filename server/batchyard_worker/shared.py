@@ -34,6 +34,8 @@ TAKEN = 7
 """Written by the server: the last flush whose part of a block it has copied."""
 STOP = 8
 """Written by both: number of the subtask that ends after the record at hand. At once, where a frame has to be read."""
+LOG = 9
+"""Where in the captured output the text of the running record begins (`capture`)."""
 
 
 class Blocks:

@@ -65,6 +65,11 @@ def _output_head(size: int) -> bytes:
 _OUTPUT_HEADS = [_output_head(size) for size in range(1024)]
 
 
+def log_field(index: int, text: bytes) -> bytes:
+    """A `logs` field of a LoggedPage: what the record wrote."""
+    return delimited(0x7A, b"\x08" + varint(index) + delimited(0x12, text))
+
+
 class Ended(NamedTuple):
     """How a record ended, when it is anything but a small JSON output.
 

@@ -21,13 +21,14 @@ CONTRACTS: list[dict[str, Any]] = tomllib.loads(sources.text("pyproject.toml"))[
 # What an extra package is for, and the only places that know of it.
 DRIVERS = {
     "apsw": ("store/sqlite/",),
+    "google_crc32c": ("artifacts/",),
     "uvloop": ("app.py", "cli.py"),
     "zstandard": ("codec/", "store/sqlite/"),
     "grpc_health": ("rpc/",),
     "grpc_reflection": ("rpc/",),
 }
 # Layers of the design that a later change brings.
-LATER = {"artifacts", "query"}
+LATER = {"query"}
 
 
 def imports(name: str) -> Iterator[str]:

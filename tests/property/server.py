@@ -34,6 +34,7 @@ from tests.property.life import MAX_WORKER_LOST
 from tests.property.loop import QuietLoop, on_the_loop
 from tests.property.recorder import Recorder
 from tests.property.workers import ModelLauncher
+from tests.support.artifacts import NO_FILES
 from tests.support.clock import FakeClock, SeededRandomness
 
 HANDLERS = ("audit", "echo")
@@ -101,6 +102,7 @@ class Server:
                 handlers=book,
                 failpoints=OFF,
                 tokens=Tokens(self.store.secret),
+                files=NO_FILES,
             )
         )
         self.dispatcher.start(recovered)

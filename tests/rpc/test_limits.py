@@ -26,7 +26,7 @@ CREATE = "CreateBatchTask"
 ALL = {key: value for key, value in vars(limits).items() if isinstance(value, Limit)}
 # Bounds of what workers send: test_outcomes_*. Page sizes are lowered, not refused: below.
 MOST = 2**63 - 1  # the largest int64
-ELSEWHERE = {"OUTPUT", "ERROR", "PAGE_SIZE", "STREAM_PAGE_SIZE"}
+ELSEWHERE = {"OUTPUT", "ERROR", "LOG", "PAGE_SIZE", "STREAM_PAGE_SIZE"}
 
 
 @dataclasses.dataclass

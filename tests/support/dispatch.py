@@ -96,6 +96,9 @@ class FakeWorker:
     def loaded(self) -> None:
         """See Worker.loaded."""
 
+    def trim_log(self) -> None:
+        """See Worker.trim_log: it writes nothing."""
+
     def has_strays(self) -> bool:
         """See Worker.has_strays."""
         return self.strays

@@ -17,6 +17,7 @@ from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, NewTask, Operation, RequestKey, Retries, Task
+from batchyard_server.store.log_store import NO_LOGS
 from batchyard_server.store.protocols import Change, Decide, LiveTask, Store, Subscriber, TaskEvent
 
 NOW = 5_000_000
@@ -231,13 +232,14 @@ class MemoryStore:
         begun: Mapping[int, Attempts],
         unreaped: Sequence[int] = (),
         interrupted: Sequence[tuple[int, bytes]] = (),
+        logs: Mapping[int, bytes] = NO_LOGS,
         *,
         ends_cancel: bool = True,
         end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
         return await self._submit(
-            "release", lambda: self._release(lease, Begun(begun, interrupted), unreaped, ends_cancel, end)
+            "release", lambda: self._release(lease, Begun(begun, interrupted, logs), unreaped, ends_cancel, end)
         )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:

@@ -7,19 +7,26 @@ from collections.abc import Mapping, Sequence
 from google.rpc.status_pb2 import Status
 
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
-from batchyard_server.codec import outcomes
+from batchyard_server.codec import logs, outcomes
 from batchyard_server.codec.v1.shadow_pb2 import RawRecordPage
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.ranges import from_indexes
 from batchyard_server.model.task import Attempts, Flush, Retries
+from batchyard_server.store.log_store import NO_LOGS
 
 FAILURE = Status(code=3, message="a test made it fail")
 
 
 def flush(
-    name: TaskName, *, ok: Sequence[int] = (), failed: Sequence[int] = (), generation: int = 1, attempt: int = 1
+    name: TaskName,
+    *,
+    ok: Sequence[int] = (),
+    failed: Sequence[int] = (),
+    generation: int = 1,
+    attempt: int = 1,
+    logs: Mapping[int, bytes] = NO_LOGS,
 ) -> Flush:
-    """Outcomes of these records: output is the JSON text of the index."""
+    """Outcomes of these records: output is the JSON text of the index. `logs`: what they wrote, by index."""
     indexes = sorted([*ok, *failed])
     records: list[bytes] = []
     for index in indexes:
@@ -37,6 +44,7 @@ def flush(
         page=RawRecordPage(records=records).SerializeToString(),
         failed=sorted(failed),
         failures=[(index, FAILURE.SerializeToString()) for index in sorted(failed)[:100]],
+        logs=list(logs.items()),
     )
 
 
@@ -49,7 +57,8 @@ def retries(sent: Flush, attempts: Mapping[int, Attempts]) -> Retries:
             attempt = RecordAttempt.FromString(each.attempt)
             attempt.attempt = attempts[each.index].begun
             history.append((each.index, attempt.SerializeToString()))
-    return Retries(rest=outcomes.without(sent, attempts, failed), attempts=attempts, history=history)
+    rest, texts = outcomes.without(sent, attempts, failed), logs.of_attempts(sent.logs, attempts)
+    return Retries(rest=rest, attempts=attempts, history=history, logs=texts)
 
 
 def interrupted(index: int, attempt: int, *, generation: int = 1, message: str = "gone") -> tuple[int, bytes]:

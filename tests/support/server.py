@@ -24,6 +24,7 @@ from google.longrunning import operations_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from batchyard.v1 import batch_task_service_pb2_grpc
+from batchyard_server.artifacts import LocalArtifacts
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.config.builtin import BUILTIN
 from batchyard_server.engine.deps import Deps
@@ -51,11 +52,13 @@ class Served:
 
     Attributes:
         store: what it keeps its tasks in; tests play the workers on it.
+        files: where the bytes of artifacts are.
         target: `127.0.0.1:PORT`.
     """
 
-    def __init__(self, store: Store, rpc: RpcServer, target: str) -> None:
+    def __init__(self, store: Store, files: LocalArtifacts, rpc: RpcServer, target: str) -> None:
         self.store = store
+        self.files = files
         self.rpc = rpc
         self.target = target
         self.channel = grpc.aio.insecure_channel(target)
@@ -103,6 +106,7 @@ async def serving(
     store = await open_sqlite(
         folder / "data", clock=clock, randomness=randomness, failpoints=points, kept_events=kept_events
     )
+    files = LocalArtifacts(folder / "data" / "artifacts", clock=clock, randomness=randomness)
     try:
         await store.recover()
         deps = Deps(
@@ -113,17 +117,19 @@ async def serving(
             handlers=HandlerBook({spec.handler_id: spec for spec in BUILTIN}, Isolation.SUBREAPER),
             failpoints=points,
             tokens=Tokens(store.secret),
+            files=files,
         )
         rpc = RpcServer(deps)
         port = rpc.listen("127.0.0.1:0")
         await rpc.start()
-        served = Served(store, rpc, f"127.0.0.1:{port}")
+        served = Served(store, files, rpc, f"127.0.0.1:{port}")
         try:
             yield served
         finally:
             await served.channel.close()
             await rpc.stop(0)
     finally:
+        await files.close()
         await store.close()
 
 

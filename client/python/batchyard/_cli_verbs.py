@@ -112,6 +112,16 @@ def attempts(client: Client, args: Namespace) -> int:
     return _show_all(found, _cli_output.ATTEMPT_COLUMNS, _cli_output.attempt_row, args)
 
 
+def log(client: Client, args: Namespace) -> int:
+    """Show what one record wrote."""
+    text = client.batch.get(args.task, timeout=args.timeout).log(args.index, timeout=args.timeout)
+    if args.json:
+        _cli_output.write(_cli_json.dumps({"index": args.index, "log": text}))
+    elif text:
+        _cli_output.write(text.removesuffix("\n"))
+    return ALL_SUCCEEDED
+
+
 def pause(client: Client, args: Namespace) -> int:
     """Let no further record start."""
     return _changed(client.batch.pause(args.task, timeout=args.timeout), args)

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from batchyard import _errors
+from batchyard import _artifact_errors, _errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,6 +75,8 @@ BY_RPC_REASON: Final[dict[str, tuple[type[_errors.RpcError], ...]]] = {
     "TASK_NOT_COMPLETED": (_errors.TaskNotCompletedError,),
     "TASK_SUCCEEDED": (_errors.TaskSucceededError,),
     "ETAG_MISMATCH": (_errors.EtagMismatchError,),
+    "OFFSET_BEYOND_END": (_artifact_errors.OffsetBeyondEndError,),
+    "ARTIFACT_DAMAGED": (_artifact_errors.ArtifactDamagedError,),
     "OPERATION_NOT_DONE": (_errors.OperationNotDoneError,),
     "INDEX_MISMATCH": (_errors.IndexMismatchError,),
     "RESUME_TOKEN_EXPIRED": (_errors.ResumeTokenExpiredError,),

@@ -115,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     _limit(verb("subtasks", _cli_verbs.subtasks, "Show what was leased to workers, newest first."))
     tried = verb("attempts", _cli_verbs.attempts, "Show the executions of one record, oldest first.")
     tried.add_argument("index", type=int, metavar="INDEX", help="position of the record in the task")
+    said = verb("log", _cli_verbs.log, "Show what one record wrote, a section for each of its executions.")
+    said.add_argument("index", type=int, metavar="INDEX", help="position of the record in the task")
     verb("pause", _cli_verbs.pause, "Let no further record start; those that run may end.")
     verb("resume", _cli_verbs.resume, "Let a paused task go on.")
     verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.")

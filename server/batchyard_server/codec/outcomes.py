@@ -104,6 +104,7 @@ def without(flush: Flush, taken: Collection[int], failed: Sequence[Failed]) -> F
         page=segments.join_page(record for _, record in kept),
         failed=[each.index for each in left],
         failures=_first(left),
+        logs=[each for each in flush.logs if each[0] not in taken],
     )
 
 

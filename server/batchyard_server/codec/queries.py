@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from google.longrunning import operations_pb2 as lro
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from batchyard_server.codec.configuration import duration_us
+from batchyard_server.codec.configuration import at_most, duration_us
 from batchyard_server.codec.parts import parse
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument
-from batchyard_server.model.names import HandlerName, OperationName, RecordName, TaskName
+from batchyard_server.model.names import ArtifactName, HandlerName, OperationName, RecordName, TaskName
 from batchyard_server.model.record import CURRENT_GENERATION, EVERY_GENERATION, Order, View
 
 
@@ -84,6 +84,26 @@ class WatchTasks:
     project: str
     token: str
     view: View | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListArtifacts:
+    """One page of the artifacts of a task; `index`: of that record alone."""
+
+    name: TaskName
+    index: int | None
+    prefix: str
+    size: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadArtifact:
+    """ReadArtifact. `limit` 0 = to the end."""
+
+    name: ArtifactName
+    offset: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +208,34 @@ def watch_tasks(raw: bytes) -> WatchTasks:
     request = parse(service.WatchBatchTasksRequest, raw)
     project = names.parse_project(request.parent)
     return WatchTasks(project=project, token=request.resume_token, view=_watched_view(request))
+
+
+def list_artifacts(raw: bytes) -> ListArtifacts:
+    """Read ListArtifacts."""
+    request = parse(service.ListArtifactsRequest, raw)
+    name, index = names.parse_records(request.parent)
+    at_most(limits.ARTIFACT_PREFIX, len(request.prefix.encode()))
+    return ListArtifacts(
+        name=name,
+        index=index,
+        prefix=request.prefix,
+        size=_page_size(request.page_size),
+        token=request.page_token,
+    )
+
+
+def get_artifact(raw: bytes) -> ArtifactName:
+    """Read GetArtifact."""
+    return names.parse_artifact(parse(service.GetArtifactRequest, raw).name)
+
+
+def read_artifact(raw: bytes) -> ReadArtifact:
+    """Read ReadArtifact."""
+    request = parse(service.ReadArtifactRequest, raw)
+    for field, value in (("offset", request.offset), ("limit", request.limit)):
+        if value < 0:
+            raise InvalidArgument(field, "must not be negative")
+    return ReadArtifact(name=names.parse_artifact(request.name), offset=request.offset, limit=request.limit)
 
 
 def get_operation(raw: bytes) -> OperationName:

@@ -22,7 +22,7 @@ from batchyard_server.codec.parts import parse
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model import limits, names
 from batchyard_server.model.errors import InvalidArgument, Reason
-from batchyard_server.model.names import OperationName, TaskName
+from batchyard_server.model.names import ArtifactName, OperationName, TaskName
 from batchyard_server.model.task import RequestKey
 
 _UUID4 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
@@ -60,6 +60,15 @@ class DeleteTask:
     etag: str
     allow_missing: bool
     force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteArtifact:
+    """DeleteArtifact."""
+
+    name: ArtifactName
+    request: RequestKey | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +190,14 @@ def delete_task(raw: bytes) -> DeleteTask:
         force=request.force,
         request=request_key("delete", name.project, request),
     )
+
+
+def delete_artifact(raw: bytes) -> DeleteArtifact:
+    """Read DeleteArtifact."""
+    request = parse(service.DeleteArtifactRequest, raw)
+    name = names.parse_artifact(request.name)
+    key = request_key("delete_artifact", name.project, request)
+    return DeleteArtifact(name=name, request=key, allow_missing=request.allow_missing)
 
 
 def cancel_operation(raw: bytes) -> OperationName:

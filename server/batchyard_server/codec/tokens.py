@@ -17,11 +17,11 @@ from typing import Final, Literal
 
 from batchyard_server.model.errors import InvalidArgument, Reason
 
-Kind = Literal["tasks", "operations", "handlers", "records", "attempts", "subtasks", "watch"]
+Kind = Literal["tasks", "operations", "handlers", "records", "attempts", "subtasks", "watch", "artifacts"]
 
 _VERSION: Final = b"\x02"
 _MAC_BYTES: Final = 16
-_LONGEST: Final = 512  # characters; ours are far shorter, and nobody's time is spent on decoding more
+_LONGEST: Final = 1536  # characters; no position is longer, and nobody's time is spent on decoding more
 _NUMBER: Final = struct.Struct(">q")
 
 

@@ -24,6 +24,7 @@ from batchyard_server.dispatch.queue import Ready, TaskQueue
 from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import NOTHING, RETRY_SECONDS, Begun, Settler
 from batchyard_server.dispatch.sizing import Pace
+from batchyard_server.dispatch.staging import NoStaging, Staging
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock, Randomness
@@ -57,6 +58,7 @@ class Dispatcher:
         clock: Clock,
         randomness: Randomness,
         failpoints: Failpoints,
+        staging: Staging | None = None,
         look_seconds: float = LOOK_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
@@ -73,10 +75,12 @@ class Dispatcher:
         self._jobs = Jobs(self._pause)
         self._spawn = self._jobs.spawn
         self._retrier = Retrier(clock=clock, randomness=randomness, find=self._queue_of, due=self._retry)
+        self._staging = staging or NoStaging()
         self._settler = Settler(
             store,
             retrier=self._retrier,
             max_worker_lost=max_worker_lost,
+            staging=self._staging,
             failpoints=failpoints,
             pause=self._pause,
             retry_seconds=retry_seconds,
@@ -209,6 +213,7 @@ class Dispatcher:
             self._admission.left(queue)
             self._check_idle()
             return
+        stage, location = self._staging.begin(queue.task)
         subtask = Subtask(
             task=queue.task,
             lease=Lease(
@@ -223,6 +228,8 @@ class Dispatcher:
             estimate_ns=estimate,
             open=taken,
             granted=asyncio.get_running_loop().create_future(),
+            stage=stage,
+            location=location,
         )
         queue.subtasks[subtask] = None
         queue.pace.last_size = subtask.count
@@ -345,6 +352,7 @@ class Dispatcher:
 
     async def _lose(self, subtask: Subtask, loss: Loss) -> None:
         await self._settled(subtask)
+        subtask.left_files = True  # of records that began, which nobody told of
         queue = self._queues.get(subtask.task.key)
         end = ends.of_loss(loss, subtask, queue.task if queue is not None else None, shuts_down=self._draining)
         begun = await self._settler.settle(subtask, loss, end) if subtask.open else NOTHING
@@ -368,6 +376,7 @@ class Dispatcher:
         if queue is not None:
             queue.attempts.update(begun.attempts)
             self._requeue(queue, subtask.open)
+        self._staging.ended(subtask)
         bounded = self._admission.ended(subtask)
         self._check_idle()
         if subtask.open or bounded:

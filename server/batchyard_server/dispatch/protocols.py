@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchyard_server.model import ranges as rg
+from batchyard_server.model.artifact import Stage
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
 
 
@@ -26,6 +27,8 @@ class Subtask:
         granted: done once the store has said whether the lease is held.
         commits: flushes and trims that are being written.
         settled: done when `commits` has become 0, if somebody waits for that.
+        stage: where its records leave files, None if they cannot; `location` is its path.
+        left_files: whether there may be some that are not kept.
     """
 
     task: Task
@@ -37,6 +40,9 @@ class Subtask:
     granted: asyncio.Future[bool]
     commits: int = 0
     settled: asyncio.Future[None] | None = None
+    stage: Stage | None = None
+    location: bytes = b""
+    left_files: bool = False
 
     @property
     def count(self) -> int:
@@ -67,6 +73,7 @@ class Loss:
         exit: how the process ended, for people: `signal 11 (SIGSEGV)`, `exit code 3`.
         exit_code: the same as a number, −n for signal n; None = not known.
         unreaped: ids of processes that not even SIGKILL ended within the bound.
+        logs: what records of the subtask wrote that have no outcome yet, by index.
     """
 
     cause: Cause
@@ -77,6 +84,7 @@ class Loss:
     exit: str
     exit_code: int | None = None
     unreaped: tuple[int, ...] = ()
+    logs: Mapping[int, bytes] = field(default_factory=dict[int, bytes])
 
 
 class Reports(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import chain, count
 
-from batchyard_server.codec import outcomes
+from batchyard_server.codec import logs, outcomes
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.queue import Held, TaskQueue
 from batchyard_server.model import ranges as rg
@@ -76,7 +76,8 @@ class Retrier:
                 history.append((each.index, each.attempt))
         if not attempts:
             return None
-        return Retries(rest=outcomes.without(flush, attempts, failed), attempts=attempts, history=history)
+        rest, texts = outcomes.without(flush, attempts, failed), logs.of_attempts(flush.logs, attempts)
+        return Retries(rest=rest, attempts=attempts, history=history, logs=texts)
 
     def stored(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> None:
         """A flush is durable; of the records that are tried again only what is known of them."""

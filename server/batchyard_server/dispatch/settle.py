@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from batchyard_server.artifacts import Collection
+from batchyard_server.codec import artifacts, logs, outcomes
 from batchyard_server.codec import attempts as codec
-from batchyard_server.codec import outcomes
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
 from batchyard_server.dispatch.retries import Retrier
+from batchyard_server.dispatch.staging import Staging
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Code, Reason, ResourceExhausted, StaleLease, Unavailable
 from batchyard_server.model.failpoints import Failpoints, Injected
@@ -27,14 +30,15 @@ RETRY_SECONDS = 0.5  # between two tries of a write that the store could not tak
 class Begun(NamedTuple):
     """Records that began under a lease and have no outcome: what is known of them, and of those executions.
 
-    `interrupted`: (index, serialized RecordAttempt).
+    `interrupted`: (index, serialized RecordAttempt). `logs`: what they wrote, by index.
     """
 
     attempts: Mapping[int, Attempts]
     interrupted: Sequence[tuple[int, bytes]]
+    logs: Mapping[int, bytes]
 
 
-NOTHING = Begun({}, ())
+NOTHING = Begun({}, (), {})
 
 
 class Settler:
@@ -49,6 +53,7 @@ class Settler:
         *,
         retrier: Retrier,
         max_worker_lost: int,
+        staging: Staging,
         failpoints: Failpoints,
         pause: Pause,
         retry_seconds: float,
@@ -56,6 +61,7 @@ class Settler:
         self._store = store
         self._retrier = retrier
         self._max_worker_lost = max_worker_lost
+        self._staging = staging
         self._failpoints = failpoints
         self._pause = pause
         self._retry_seconds = retry_seconds
@@ -79,10 +85,36 @@ class Settler:
         `end`: how the lease ends if they are its last ones. False if the lease does not hold them.
         """
         retries = self._retrier.plan(subtask, flush) if retry else None
+        if flush.staged:
+            flush, retries = await self._collect(subtask, flush, retries)
+        if logs.any_long(flush.logs):
+            flush, retries = await self._keep_logs(subtask, flush, retries)
         stored = await self._store_outcomes(subtask, flush, retries, end)
         if stored:
             self._retrier.stored(subtask, flush, retries)
+        else:
+            self._staging.refused(subtask, flush.artifacts)
         return stored
+
+    async def _collect(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
+        """The same with the artifacts of the records that are not tried again; of those that are nothing is kept."""
+        again = retries.attempts if retries is not None else {}
+        indexes = sorted({index for index in flush.staged if index not in again})
+        if len(indexes) < len(flush.staged):
+            subtask.left_files = True
+        found = await self._until_taken(None, lambda: self._staging.collect(subtask, indexes))
+        if retries is not None:
+            retries = replace(retries, rest=_with(retries.rest, found))
+        return _with(flush, found), retries
+
+    async def _keep_logs(self, subtask: Subtask, flush: Flush, retries: Retries | None) -> tuple[Flush, Retries | None]:
+        """The same with the long logs in files, but for those of records that are tried again."""
+        again = retries.attempts if retries is not None else {}
+        texts = logs.long_ones(flush.logs, again)
+        kept = await self._staging.keep_logs(subtask, texts) if texts else ()
+        if retries is not None:
+            retries = replace(retries, rest=logs.with_files(retries.rest, kept))
+        return logs.with_files(flush, kept), retries
 
     async def _store_outcomes(self, subtask: Subtask, flush: Flush, retries: Retries | None, end: LeaseEnd) -> bool:
         """The write of `store_outcomes`.
@@ -124,7 +156,9 @@ class Settler:
         """End a lease; its open indexes are pending again."""
         await self._until_taken(
             "dispatch.before_release",
-            lambda: self._store.release(lease, begun.attempts, unreaped, begun.interrupted, ends_cancel=False, end=end),
+            lambda: self._store.release(
+                lease, begun.attempts, unreaped, begun.interrupted, begun.logs, ends_cancel=False, end=end
+            ),
         )
 
     async def end_cancel(self, task: Task) -> None:
@@ -154,7 +188,8 @@ class Settler:
             if flush is not None and await self.store_outcomes(subtask, flush, lease_end, retry=retry):
                 del begun[loss.index]
         error = lease_end.error
-        return Begun(begun, [(at, _interrupted(subtask, loss, at, known.begun, error)) for at, known in begun.items()])
+        interrupted = [(at, _interrupted(subtask, loss, at, known.begun, error)) for at, known in begun.items()]
+        return Begun(begun, interrupted, logs.of_attempts(list(loss.logs.items()), begun))
 
     def _verdict(self, subtask: Subtask, loss: Loss, attempts: Attempts) -> Flush | None:
         """The outcome of the record that was running, or None if it is to run again."""
@@ -168,7 +203,7 @@ class Settler:
             message = f"the worker died under this record {attempts.lost} times, last by {loss.exit}"
         else:
             return None
-        return outcomes.failed_record(
+        flush = outcomes.failed_record(
             subtask.task,
             loss.index,
             inputs=subtask.inputs,
@@ -181,11 +216,14 @@ class Settler:
             start_us=loss.started_us,
             end_us=loss.ended_us,
         )
+        staged = (loss.index,) if subtask.stage is not None else ()
+        return replace(flush, logs=logs.only(list(loss.logs.items()), (loss.index,)), staged=staged)
 
-    async def _until_taken(self, point: str, write: Callable[[], Awaitable[T]]) -> T:
+    async def _until_taken(self, point: str | None, write: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                self._failpoints.hit(point)
+                if point is not None:
+                    self._failpoints.hit(point)
                 result = await write()
             except StaleLease:
                 raise
@@ -212,6 +250,12 @@ class Settler:
         elif error is None and self._failing:
             log.warning("the store takes writes again")
         self._failing = error is not None
+
+
+def _with(flush: Flush, found: Collection) -> Flush:
+    """The flush with what its records left; what of it is not kept is told in their logs."""
+    warnings = [(index, f"of what this record left {text}") for index, text in found.warnings]
+    return logs.with_warnings(artifacts.with_artifacts(flush, found.artifacts), warnings)
 
 
 def _interrupted(subtask: Subtask, loss: Loss, index: int, attempt: int, error: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchyard_server.artifacts import ArtifactFiles
 from batchyard_server.codec.tokens import Tokens
 from batchyard_server.engine.live import Handlers, Live
 from batchyard_server.model.clock import Clock, Randomness
@@ -13,7 +14,7 @@ from batchyard_server.store.protocols import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """Everything that verbs are handed. `tokens` signs with the store's secret."""
+    """Everything that verbs are handed. `tokens` signs with the store's secret; `files` has the bytes of artifacts."""
 
     store: Store
     clock: Clock
@@ -22,3 +23,4 @@ class Deps:
     handlers: Handlers
     failpoints: Failpoints
     tokens: Tokens
+    files: ArtifactFiles

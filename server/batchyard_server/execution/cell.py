@@ -62,6 +62,10 @@ class Cell:
         block, written, sent = _WRITTEN.unpack_from(self._map, 8 * shared.BLOCK)
         return block, written, sent
 
+    def log_start(self) -> int:
+        """Where in the captured output the text of the running record begins."""
+        return _WORD.unpack_from(self._map, 8 * shared.LOG)[0]
+
     def part(self, block: int, start: int, end: int) -> bytes:
         """Bytes of a block. Raises ValueError if there is no such part."""
         if not (0 <= block < shared.BLOCKS and 0 <= start <= end <= shared.BLOCK_BYTES):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from batchyard_server.codec import outcomes, segments
+from batchyard_server.codec import logs, outcomes, segments
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell
 from batchyard_server.model import ranges as rg
@@ -60,12 +60,24 @@ class Inbox:
         self._seen_ns = now_ns
         start = self._place[1] if self._place[0] == block else 0  # else it went on there after its last flush
         sent, known = self._known.get(number, (0, 0))
-        records = segments.split_page(self._cell.part(block, start, written))[known - sent :]
+        records, texts = logs.parse(self._cell.part(block, start, written))
+        records = records[known - sent :]
         if not records:
             return None
         self._known[number] = (sent, known + len(records))
         mine = rg.take(rg.take(ranges, known)[1], len(records))[0]
-        return outcomes.of_records(mine, records)
+        # Whether they left files the worker says only with its flush, which comes too late.
+        staged = list(rg.indexes(mine))
+        return replace(outcomes.of_records(mine, records), logs=_within(texts, mine), staged=staged)
+
+    def unsent(self) -> logs.Texts:
+        """What records wrote that have ended and are in no flush; for when the worker is gone."""
+        block, written, _ = self._cell.written()
+        start = self._place[1] if self._place[0] == block else 0
+        try:
+            return logs.parse(self._cell.part(block, start, written))[1] if start < written else ()
+        except ValueError:  # a handler wrote where it must not
+            return ()
 
     def storing(self) -> Callable[[], None]:
         """What was fetched is being stored; the result is to be called when it is durable."""
@@ -103,4 +115,10 @@ def _cut(flush: Flush, known: int) -> Flush:
         page=segments.join_page(segments.split_page(flush.page)[known:]),
         failed=[index for index in flush.failed if first is not None and index >= first],
         failures=[each for each in flush.failures if first is not None and each[0] >= first],
+        logs=_within(flush.logs, mine),
+        staged=[index for index in flush.staged if first is not None and index >= first],
     )
+
+
+def _within(texts: logs.Texts, ranges: rg.Ranges) -> logs.Texts:
+    return logs.only(texts, set(rg.indexes(ranges))) if texts else ()

@@ -42,7 +42,7 @@ class Launcher:
         def argv(fds: Fds) -> list[str]:
             return levels.command(
                 _level(self._isolation),
-                levels.worker_argv(spec.python or sys.executable, fds.socket, fds.cell),
+                levels.worker_argv(spec.python or sys.executable, fds.socket, fds.cell, fds.log),
                 control_fd=fds.control,
                 server_id=self._server_id,
                 name=name,

@@ -21,12 +21,16 @@ def of(end: Exit, number: int, ranges: rg.Ranges, *, cause: Cause, timed_out: Pr
         clock: for the times of the record that was running.
     """
     index, begun_to = None, 0
+    texts: dict[int, bytes] = {}
     if number == end.progress.number:
+        texts.update(end.unsent)
         index, begun_to = end.progress.begun(ranges)
         if timed_out is not None and (timed_out.number, timed_out.index) != (number, index):
             cause = Cause.KILLED  # the record that was too slow ended while it was being killed
         if cause is Cause.CRASH and index is None and begun_to:
             index = rg.take(ranges, begun_to)[0][-1][1] - 1  # it may kill after its return, too
+        if index is not None and end.written:
+            texts[index] = texts.get(index, b"") + end.written
     now_us, ran_ns = clock.now_us(), clock.monotonic_ns() - end.progress.start_ns
     return Loss(
         cause=cause,
@@ -37,4 +41,5 @@ def of(end: Exit, number: int, ranges: rg.Ranges, *, cause: Cause, timed_out: Pr
         exit=end.exit,
         exit_code=end.exit_code,
         unreaped=end.unreaped,
+        logs=texts,
     )

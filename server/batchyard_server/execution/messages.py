@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from batchyard_server.codec import logs
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.sizing import BUDGET_MS
 from batchyard_server.model import limits
@@ -35,6 +36,7 @@ def load(spec: HandlerSpec, path: tuple[str, ...]) -> bytes:
                 path=path,
                 max_output_bytes=limits.OUTPUT.maximum,
                 max_error_bytes=limits.ERROR.maximum,
+                max_log_bytes=limits.LOG.maximum,
                 run_ahead_millis=RUN_AHEAD_MS,
             )
         )
@@ -54,6 +56,7 @@ def run(number: int, subtask: Subtask) -> bytes:
                 parameters=subtask.task.parameters,
                 attempts={index: attempts.begun for index, attempts in subtask.attempts.items()},
                 budget_millis=BUDGET_MS,
+                artifacts_dir=subtask.location,
             )
         )
     )
@@ -70,14 +73,19 @@ def drop(number: int) -> bytes:
 
 
 def flush(outcomes: worker_pb2.Outcomes, page: bytes) -> Flush:
-    """Outcomes as the store takes them; `page`, all that the flush speaks of, is not parsed."""
+    """Outcomes as the store takes them; `page`, all that the flush speaks of, is parsed only if it has logs."""
     flat = outcomes.ranges
+    texts: logs.Texts = ()
+    if outcomes.logged:
+        page, texts = logs.split(page)
     return Flush(
         ranges=list(zip(flat[::2], flat[1::2], strict=True)),
         count=outcomes.count,
         page=page,
         failed=list(outcomes.failed),
         failures=[(each.index, each.status) for each in outcomes.failures],
+        logs=texts,
+        staged=list(outcomes.staged),
     )
 
 

@@ -242,6 +242,8 @@ class LocalSlot:
 
     def tick(self, now_ns: int, *, spare: bool) -> bool:
         """Look at the clock; whether it has to be looked at again soon. `spare`: another slot has nothing to do."""
+        if self._worker is not None:
+            self._worker.trim_log()
         if self.phase is Phase.STARTING:
             if now_ns - self.since_ns > LOAD_NS:
                 self._handlers.failed(self.handler, f"it was not loaded within {LOAD_NS // 10**9} s")

@@ -14,25 +14,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from batchyard_server.codec.logs import Texts
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
 from batchyard_server.execution.inbox import Inbox
+from batchyard_server.execution.log_file import LogFile
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 SOCKET_BYTES = 1 << 20
 REAP_SECONDS = 10.0  # after SIGKILL; a process that is still there then is stuck in the kernel
 REPORT_SECONDS = 1.0  # for the supervisor to say which
+TRIM_SECONDS = 0.005  # between two looks at a record that writes very much …
+LOOK_SECONDS = 0.05  # … or that is being killed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """The end of a worker: how, for people and as a number (see Loss), where it was, and who could not be ended."""
+    """The end of a worker: how, for people and as a number (see Loss), where it was, and who could not be ended.
+
+    `written`: by the record that ran, or by the handler while it was loaded. `unsent`: (index, text) of records that
+    ended and were not sent.
+    """
 
     exit: str
     exit_code: int | None
     progress: Progress
     unreaped: tuple[int, ...]
+    written: bytes = b""
+    unsent: Texts = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,11 +61,12 @@ class Callbacks:
 
 
 class Fds(NamedTuple):
-    """What a supervisor and its worker inherit: the supervisor's socket, the worker's, the progress cell."""
+    """What a supervisor and its worker inherit: the supervisor's socket, the worker's, the cell, the log file."""
 
     control: int
     socket: int
     cell: int
+    log: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +114,14 @@ class Worker:
         self._command = command
         self._loop = asyncio.get_running_loop()
         self._cell = Cell()
+        self._log = LogFile()
         self.inbox = Inbox(self._cell, self.send)
         self._unsent: list[bytes] = [command.first]
         self._transport: asyncio.Transport | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._trimming: asyncio.TimerHandle | None = None
         self._report = b""
-        self._killing = self._closed = self._reaped = self._done = False
+        self._killing = self._loaded = self._closed = self._reaped = self._done = False
         self._at_load: set[int] = set()
         self._process = self._start()
         self._loop.add_reader(self._control.fileno(), self._on_report)
@@ -117,6 +130,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             ours.callback(self._cell.close)
+            ours.callback(self._log.close)
             self._socket, sock = socket.socketpair()
             self._control, control = socket.socketpair()
             for kept, given in ((self._socket, sock), (self._control, control)):
@@ -125,7 +139,7 @@ class Worker:
                 kept.setblocking(False)
             for each in (self._socket, sock):
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            fds = Fds(control.fileno(), sock.fileno(), self._cell.fd)
+            fds = Fds(control.fileno(), sock.fileno(), self._cell.fd, self._log.fd)
             process = subprocess.Popen(  # noqa: S603 - the operator's own command
                 self._command.argv(fds),
                 env=self._command.env,
@@ -165,6 +179,18 @@ class Worker:
         if not self._done:
             self._cell.stop(number)
 
+    def trim_log(self) -> None:
+        """Keep what the running record writes within bounds; looks again soon while it writes very much."""
+        if self._trimming is None and not self._done:
+            self._trim_log()
+
+    def _trim_log(self) -> None:
+        self._trimming = None
+        if self._log.trim(self._cell.log_start()):
+            self._trimming = self._loop.call_later(TRIM_SECONDS, self._trim_log)
+        elif self._killing:  # nobody else looks any more
+            self._trimming = self._loop.call_later(LOOK_SECONDS, self._trim_log)
+
     def kill(self) -> None:
         """The kill ladder: SIGTERM to everything, after the grace SIGKILL, then give up after the reap bound."""
         if not self._done and not self._killing:
@@ -173,6 +199,7 @@ class Worker:
 
     def _kill_later(self) -> None:
         self._killing = True
+        self.trim_log()
         grace = self._command.grace_seconds
         self._timers.append(self._loop.call_later(grace, self._say, b"K"))
         self._timers.append(self._loop.call_later(grace + REAP_SECONDS + REPORT_SECONDS, self._give_up))
@@ -183,6 +210,7 @@ class Worker:
 
     def loaded(self) -> None:
         """Note which processes there are before the first record: those that the handler itself needs."""
+        self._loaded = True
         self._at_load = set(_descendants(self.pid))
 
     def has_strays(self) -> bool:
@@ -251,8 +279,9 @@ class Worker:
 
     def _finish(self, how: str, code: int | None, unreaped: tuple[int, ...]) -> None:
         self._done = True
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._trimming):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
         self._connecting.cancel()
@@ -260,9 +289,20 @@ class Worker:
             self._transport.abort()
         else:
             self._socket.close()
-        progress = self.progress()
+        end = Exit(
+            exit=how,
+            exit_code=code,
+            progress=self.progress(),
+            unreaped=unreaped,
+            written=self._log.read(self._cell.log_start()),
+            unsent=self.inbox.unsent(),
+        )
         self._cell.close()
-        self.callbacks.exited(Exit(exit=how, exit_code=code, progress=progress, unreaped=unreaped))
+        self._log.close()
+        if end.written and not self._loaded:
+            text = end.written.decode("utf-8", "replace").rstrip("\n")
+            log.warning("a worker ended before its handler was loaded; it wrote:\n%s", text)
+        self.callbacks.exited(end)
 
 
 def _describe(report: dict[str, Any], returncode: int) -> str:

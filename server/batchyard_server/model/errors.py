@@ -7,6 +7,8 @@ BatchyardError                 code                  standard detail
 ├─ FailedPrecondition          FAILED_PRECONDITION   PreconditionFailure
 ├─ OutOfRange                  OUT_OF_RANGE          –
 ├─ TokenExpired                OUT_OF_RANGE          –
+├─ OffsetBeyondEnd             OUT_OF_RANGE          –
+├─ DataLoss                    DATA_LOSS             –
 ├─ Aborted                     ABORTED               –
 │  └─ StaleLease               (never leaves the server)
 ├─ ResourceExhausted           RESOURCE_EXHAUSTED    QuotaFailure
@@ -67,6 +69,8 @@ class Reason(enum.StrEnum):
     TASK_SUCCEEDED = "TASK_SUCCEEDED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
     RESUME_TOKEN_EXPIRED = "RESUME_TOKEN_EXPIRED"  # noqa: S105 - a reason, not a secret
+    OFFSET_BEYOND_END = "OFFSET_BEYOND_END"
+    ARTIFACT_DAMAGED = "ARTIFACT_DAMAGED"
     ALL_RECORDS_FAILED = "ALL_RECORDS_FAILED"
     TASK_CANCELLED = "TASK_CANCELLED"
     PROCESS_NOT_REAPED = "PROCESS_NOT_REAPED"
@@ -184,6 +188,28 @@ class TokenExpired(BatchyardError):
             Reason.RESUME_TOKEN_EXPIRED,
             "the server does not keep all changes since this resume_token any more: watch without one",
         )
+
+
+class OffsetBeyondEnd(BatchyardError):
+    """A file was to be read from behind its end; metadata `size`."""
+
+    code = Code.OUT_OF_RANGE
+
+    def __init__(self, offset: int, size: int) -> None:
+        super().__init__(
+            Reason.OFFSET_BEYOND_END,
+            f"the artifact has {size} bytes, so it cannot be read from {offset} on",
+            metadata={"size": str(size), "offset": str(offset)},
+        )
+
+
+class DataLoss(BatchyardError):
+    """The file of an artifact is not what was stored; `what` is what was found instead."""
+
+    code = Code.DATA_LOSS
+
+    def __init__(self, resource: str, what: str) -> None:
+        super().__init__(Reason.ARTIFACT_DAMAGED, f"{resource}: {what}", metadata={"resource": resource})
 
 
 class Aborted(BatchyardError):

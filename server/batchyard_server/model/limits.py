@@ -54,9 +54,12 @@ CONTENT_TYPE = Limit(field="records.payload.content_type", maximum=255, unit="by
 RECORD = Limit(field="records", maximum=MIB, unit="bytes")
 RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
 BATCH_CREATE = Limit(field="requests", maximum=1000, unit="requests", minimum=1)
+ARTIFACT_PATH = Limit(field="name", maximum=KIB, unit="bytes", minimum=1)
+ARTIFACT_PREFIX = Limit(field="prefix", maximum=KIB, unit="bytes")
 REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
+LOG = Limit(field="log", maximum=256 * KIB, unit="bytes")  # of one execution; of more head and tail are kept
 PAGE_SIZE = Limit(field="page_size", maximum=1000, unit="items")  # larger values are lowered to it (AIP-158)
 STREAM_PAGE_SIZE = Limit(field="page_size", maximum=4096, unit="items")  # of one message of a stream; also the default
 
@@ -79,6 +82,17 @@ RECORD_ATTEMPTS = 100  # of a record, kept for ListRecordAttempts
 EVENTS = 200_000  # changes of all tasks, kept for those who watch: the last ones
 WATCH_PAGE_TASKS = 64  # tasks that a watch of a project reads at once for their snapshots
 WATCH_PAGE_BYTES = 1 * MIB  # of them, about
+LOG_PAGE_BYTES = 8 * MIB  # of logs that one page of ListArtifacts looks into
+SEGMENT_LOG_BYTES = 4 * KIB  # of a log that is kept beside its outcome; a longer one has a file
+ATTEMPT_LOG_BYTES = 4 * KIB  # of the log of an execution that became no outcome; of more head and tail are kept
+
+ARTIFACT_SEGMENT_BYTES = 255  # of one segment of a path: what file systems take
+ARTIFACT_FILES = 1000  # of a record; what comes after them by name is removed
+ARTIFACT_BYTES = 5 * 1024 * MIB  # of one file
+ARTIFACTS_BYTES = 10 * 1024 * MIB  # of all files of a record
+ARTIFACT_ENTRIES = 10_000  # files, folders and all else that is looked at of a record
+ARTIFACT_ROWS = 10_000  # of a list that are looked at for one page
+ARTIFACT_CHUNK_BYTES = 64 * KIB  # of one message of ReadArtifact
 
 SEGMENT_RECORDS = 1024  # records of one input segment
 SEGMENT_BYTES = 256 * KIB  # bytes of one segment, input or outcome, before compression

@@ -60,8 +60,22 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One execution of a record that ended; `info`: serialized RecordAttempt."""
+    """One execution of a record that ended.
+
+    Attributes:
+        info: serialized RecordAttempt.
+        log: what it wrote, where that was asked for; None = that is in a file, see model.artifact.LOG_PATH.
+    """
 
     generation: int
     attempt: int
     info: bytes
+    log: bytes | None = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPage:
+    """The executions of some records that wrote something, by index. `next`: where to go on, None = nowhere."""
+
+    logs: list[tuple[int, list[PastAttempt]]]
+    next: int | None

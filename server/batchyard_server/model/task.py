@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from batchyard_server.model.artifact import Folder, NewArtifact
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import StopReason, TaskState
@@ -71,6 +72,11 @@ class Task:
     def operation_name(self) -> OperationName:
         """Resource name of the current operation. Meaningless when `operation` is empty."""
         return OperationName(self.project, self.operation)
+
+    @property
+    def folder(self) -> Folder:
+        """Where its files are."""
+        return Folder(self.key, self.uid)
 
     @property
     def etag(self) -> str:
@@ -184,6 +190,10 @@ class Flush:
         page: serialized RawRecordPage (field 1 = records).
         failed: indexes that failed, ascending.
         failures: (index, serialized google.rpc.Status) of the first failures.
+        staged: indexes whose records may have left files, which are not collected yet.
+        artifacts: what was collected, by index, then path.
+        logs: (index, text) of those that wrote anything, in the order of `page`; an empty one is in a file, and that
+            one among `artifacts`.
     """
 
     ranges: list[tuple[int, int]]
@@ -191,6 +201,9 @@ class Flush:
     page: bytes
     failed: list[int]
     failures: list[tuple[int, bytes]]
+    staged: Sequence[int] = ()
+    artifacts: Sequence[NewArtifact] = ()
+    logs: Sequence[tuple[int, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +234,10 @@ class Retries:
         rest: the flush without them; its `count` may be 0.
         attempts: what is known of them from now on, by index.
         history: (index, serialized RecordAttempt) of the executions that failed; their number is `begun` in `attempts`.
+        logs: what these wrote, by index, cut to limits.ATTEMPT_LOG_BYTES.
     """
 
     rest: Flush
     attempts: Mapping[int, Attempts]
     history: Sequence[tuple[int, bytes]]
+    logs: Mapping[int, bytes] = field(default_factory=dict[int, bytes])

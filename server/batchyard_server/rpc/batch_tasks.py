@@ -10,6 +10,7 @@ from batchyard_server.codec import pages, queries, requests
 from batchyard_server.codec.inputs import Append
 from batchyard_server.engine import (
     append,
+    artifacts,
     attempts,
     bulk,
     cancel,
@@ -67,6 +68,10 @@ class BatchTasks:
         service.unary("ListRecords", self.list_records)
         service.stream("StreamRecords", gate.stream(self.stream_records))
         service.unary("ListRecordAttempts", self.list_record_attempts)
+        service.unary("ListArtifacts", self.list_artifacts)
+        service.unary("GetArtifact", self.get_artifact)
+        service.stream("ReadArtifact", gate.stream(self.read_artifact))
+        service.unary("DeleteArtifact", gate.unary(self.delete_artifact))
         service.unary("GetHandler", self.get_handler)
         service.unary("ListHandlers", self.list_handlers)
 
@@ -156,6 +161,23 @@ class BatchTasks:
     async def list_record_attempts(self, raw: bytes, _context: Context) -> bytes:
         """ListRecordAttempts."""
         return await attempts.list_attempts(self._deps, queries.list_attempts(raw))
+
+    async def list_artifacts(self, raw: bytes, _context: Context) -> bytes:
+        """ListArtifacts."""
+        return await artifacts.list_artifacts(self._deps, queries.list_artifacts(raw))
+
+    async def get_artifact(self, raw: bytes, _context: Context) -> bytes:
+        """GetArtifact."""
+        return await artifacts.get_artifact(self._deps, queries.get_artifact(raw))
+
+    def read_artifact(self, raw: bytes, _context: Context) -> Messages:
+        """ReadArtifact."""
+        return artifacts.read_artifact(self._deps, queries.read_artifact(raw))
+
+    async def delete_artifact(self, raw: bytes, _context: Context) -> bytes:
+        """DeleteArtifact."""
+        await artifacts.delete_artifact(self._deps, requests.delete_artifact(raw))
+        return pages.EMPTY
 
     async def get_handler(self, raw: bytes, _context: Context) -> bytes:
         """GetHandler."""

@@ -29,7 +29,9 @@ from batchyard_server.model.task import (
     Task,
 )
 from batchyard_server.model.watch import Change, LogEntry
+from batchyard_server.store.artifact_store import ArtifactStore
 from batchyard_server.store.event_log import EventStore
+from batchyard_server.store.log_store import NO_LOGS, LogStore
 
 Decide = Callable[[Task], Task]
 
@@ -277,6 +279,9 @@ class LeaseStore(Protocol):
         with the last one a PAUSING task is PAUSED. In CANCELLING outcomes under a live lease are kept. Raises
         StaleLease, storing nothing, if the lease does not hold every index (ended, older epoch, stored before).
 
+        The flush's artifacts are stored with it; those that its records had from earlier generations go.
+        What records of the flush wrote is stored beside their outcomes, and comes with `record_log`.
+
         With `retries` only the rest of the flush becomes outcomes; the other records are pending again, and what is
         known of them and their executions is remembered. Not in CANCELLING: there the whole flush does.
         """
@@ -288,6 +293,7 @@ class LeaseStore(Protocol):
         begun: Mapping[int, Attempts],
         unreaped: Sequence[int] = (),
         interrupted: Sequence[tuple[int, bytes]] = (),
+        logs: Mapping[int, bytes] = NO_LOGS,
         *,
         ends_cancel: bool = True,
         end: LeaseEnd = RETURNED,
@@ -295,7 +301,7 @@ class LeaseStore(Protocol):
         """End the lease, as in `end`; its open indexes go back to pending, `begun` is remembered for those that began.
 
         `interrupted`: (index, serialized RecordAttempt) of their executions, numbered by `begun`; the last
-        limits.RECORD_ATTEMPTS of a record are kept.
+        limits.RECORD_ATTEMPTS of a record are kept. `logs`: what these wrote, by index.
 
         A CANCELLING task without a live lease becomes CANCELLED, or FAILED by its stop_reason, in the same transaction;
         a PAUSING one PAUSED; `unreaped` process ids make PROCESS_NOT_REAPED the reason of a CANCELLING one's error. Not
@@ -361,7 +367,9 @@ class MaintenanceStore(Protocol):
         ...
 
 
-class Store(TaskStore, RecordStore, LeaseStore, TimeStore, EventStore, MaintenanceStore, Protocol):
+class Store(
+    TaskStore, RecordStore, LeaseStore, ArtifactStore, LogStore, TimeStore, EventStore, MaintenanceStore, Protocol
+):
     """Everything, plus the life of the store itself."""
 
     @property

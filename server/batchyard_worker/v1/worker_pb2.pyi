@@ -19,7 +19,7 @@ class ToWorker(_message.Message):
     def __init__(self, load: _Optional[_Union[Load, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("handler", "kind", "callable", "argv", "output_type", "dash_values", "path", "max_output_bytes", "max_error_bytes", "run_ahead_millis")
+    __slots__ = ("handler", "kind", "callable", "argv", "output_type", "dash_values", "path", "max_output_bytes", "max_error_bytes", "run_ahead_millis", "max_log_bytes")
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CALLABLE_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Load(_message.Message):
     MAX_OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_ERROR_BYTES_FIELD_NUMBER: _ClassVar[int]
     RUN_AHEAD_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MAX_LOG_BYTES_FIELD_NUMBER: _ClassVar[int]
     handler: str
     kind: str
     callable: str
@@ -40,10 +41,11 @@ class Load(_message.Message):
     max_output_bytes: int
     max_error_bytes: int
     run_ahead_millis: int
-    def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., callable: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., output_type: _Optional[str] = ..., dash_values: bool = ..., path: _Optional[_Iterable[str]] = ..., max_output_bytes: _Optional[int] = ..., max_error_bytes: _Optional[int] = ..., run_ahead_millis: _Optional[int] = ...) -> None: ...
+    max_log_bytes: int
+    def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., callable: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., output_type: _Optional[str] = ..., dash_values: bool = ..., path: _Optional[_Iterable[str]] = ..., max_output_bytes: _Optional[int] = ..., max_error_bytes: _Optional[int] = ..., run_ahead_millis: _Optional[int] = ..., max_log_bytes: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("lease", "batch_task", "generation", "ranges", "inputs", "parameters", "attempts", "budget_millis")
+    __slots__ = ("lease", "batch_task", "generation", "ranges", "inputs", "parameters", "attempts", "budget_millis", "artifacts_dir")
     class AttemptsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +61,7 @@ class Run(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     BUDGET_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACTS_DIR_FIELD_NUMBER: _ClassVar[int]
     lease: int
     batch_task: str
     generation: int
@@ -67,7 +70,8 @@ class Run(_message.Message):
     parameters: bytes
     attempts: _containers.ScalarMap[int, int]
     budget_millis: int
-    def __init__(self, lease: _Optional[int] = ..., batch_task: _Optional[str] = ..., generation: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., inputs: _Optional[bytes] = ..., parameters: _Optional[bytes] = ..., attempts: _Optional[_Mapping[int, int]] = ..., budget_millis: _Optional[int] = ...) -> None: ...
+    artifacts_dir: bytes
+    def __init__(self, lease: _Optional[int] = ..., batch_task: _Optional[str] = ..., generation: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., inputs: _Optional[bytes] = ..., parameters: _Optional[bytes] = ..., attempts: _Optional[_Mapping[int, int]] = ..., budget_millis: _Optional[int] = ..., artifacts_dir: _Optional[bytes] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("flush",)
@@ -108,7 +112,7 @@ class Dropped(_message.Message):
     def __init__(self, lease: _Optional[int] = ..., untouched: bool = ..., from_ordinal: _Optional[int] = ...) -> None: ...
 
 class Outcomes(_message.Message):
-    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures", "block", "start", "end")
+    __slots__ = ("lease", "flush", "ranges", "count", "failed", "page", "last", "work_nanos", "failures", "block", "start", "end", "staged", "logged")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     FLUSH_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +125,8 @@ class Outcomes(_message.Message):
     BLOCK_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
+    LOGGED_FIELD_NUMBER: _ClassVar[int]
     lease: int
     flush: int
     ranges: _containers.RepeatedScalarFieldContainer[int]
@@ -133,7 +139,9 @@ class Outcomes(_message.Message):
     block: int
     start: int
     end: int
-    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., block: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+    staged: _containers.RepeatedScalarFieldContainer[int]
+    logged: bool
+    def __init__(self, lease: _Optional[int] = ..., flush: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., failed: _Optional[_Iterable[int]] = ..., page: _Optional[bytes] = ..., last: bool = ..., work_nanos: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., block: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., staged: _Optional[_Iterable[int]] = ..., logged: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("index", "status")
@@ -148,6 +156,22 @@ class RecordPage(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[RecordInfo]
     def __init__(self, records: _Optional[_Iterable[_Union[RecordInfo, _Mapping]]] = ...) -> None: ...
+
+class LoggedPage(_message.Message):
+    __slots__ = ("records", "logs")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    logs: _containers.RepeatedCompositeFieldContainer[RecordLog]
+    def __init__(self, records: _Optional[_Iterable[bytes]] = ..., logs: _Optional[_Iterable[_Union[RecordLog, _Mapping]]] = ...) -> None: ...
+
+class RecordLog(_message.Message):
+    __slots__ = ("index", "text")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    text: bytes
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[bytes] = ...) -> None: ...
 
 class InputPage(_message.Message):
     __slots__ = ("records",)
@@ -178,7 +202,7 @@ class Payload(_message.Message):
     def __init__(self, content_type: _Optional[str] = ..., text: _Optional[str] = ..., data: _Optional[bytes] = ..., json: _Optional[bytes] = ..., message: _Optional[bytes] = ...) -> None: ...
 
 class RecordInfo(_message.Message):
-    __slots__ = ("name", "index", "record_id", "state", "output", "error", "attempt", "generation", "exit_code", "start_time", "end_time")
+    __slots__ = ("name", "index", "record_id", "state", "output", "error", "attempt", "generation", "exit_code", "start_time", "end_time", "artifact_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     RECORD_ID_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +214,7 @@ class RecordInfo(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     index: int
     record_id: str
@@ -201,7 +226,8 @@ class RecordInfo(_message.Message):
     exit_code: int
     start_time: Timestamp
     end_time: Timestamp
-    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., record_id: _Optional[str] = ..., state: _Optional[int] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error: _Optional[_Union[Status, _Mapping]] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., exit_code: _Optional[int] = ..., start_time: _Optional[_Union[Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[Timestamp, _Mapping]] = ...) -> None: ...
+    artifact_count: int
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., record_id: _Optional[str] = ..., state: _Optional[int] = ..., output: _Optional[_Union[Payload, _Mapping]] = ..., error: _Optional[_Union[Status, _Mapping]] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., exit_code: _Optional[int] = ..., start_time: _Optional[_Union[Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[Timestamp, _Mapping]] = ..., artifact_count: _Optional[int] = ...) -> None: ...
 
 class Timestamp(_message.Message):
     __slots__ = ("seconds", "nanos")

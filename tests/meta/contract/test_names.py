@@ -45,7 +45,8 @@ def test_messages_and_enums_are_in_camel_case() -> None:
 
 def test_fields_are_in_snake_case_without_prepositions_and_type_suffixes() -> None:
     names = [f"{found.short}.{field.name}" for found, field in fields]
-    wrong = [name for name in names if not re.search(r"\.[a-z]+(_[a-z]+)*$", name)]
+    digests = ("Artifact.crc32c", "Artifact.sha256", "ReadArtifactResponse.crc32c")  # the names that they have
+    wrong = [name for name in names if not re.search(r"\.[a-z]+(_[a-z]+)*$", name) and name not in digests]
     wrong += [name for name in names if re.search(r"_(of|in|to|from|with|for)(_|$)", name)]
     # AIP-122: a field that refers to a resource is not called x_name; display_name is a standard field (AIP-148).
     wrong += [name for name in names if name.endswith("_name") and not name.endswith(".display_name")]
@@ -68,8 +69,8 @@ def test_bare_numbers_say_what_they_count() -> None:
     numeric = {FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.TYPE_UINT32}
     suffixes = "_count|_index|_size|_code|_records"
     known = re.compile(rf"({suffixes}|^index|^attempt|^generation|^order|^view|^priority|^epoch)$")
-    # Every field of them is a number of records, an index, a number of tasks.
-    counts = {"RecordCounts", "IndexRange", "BatchTaskCounts"}
+    # Every field of them is a number of records, an index, a number of tasks; of what is about a file, bytes.
+    counts = {"RecordCounts", "IndexRange", "BatchTaskCounts", "Artifact", "ReadArtifactRequest"}
     wrong = [
         f"{found.short}.{field.name}"
         for found, field in fields
@@ -148,9 +149,10 @@ def test_a_resource_has_a_name_and_a_pattern_made_of_its_words(found: d.Message)
         assert (option.plural, pattern) == (option.singular, f"projects/{{project}}/{option.singular}")
         return
     assert option.plural == option.singular + "s"
-    assert re.fullmatch(r"projects/\{project\}(/[a-z][a-zA-Z]*/\{[a-z_]+\})*", pattern)
+    assert re.fullmatch(r"projects/\{project\}(/[a-z][a-zA-Z]*/\{[a-z_]+(=\*\*)?\})*", pattern)
     variable = re.sub(r"(?<!^)([A-Z])", r"_\1", option.singular).lower()
-    assert pattern.endswith(f"/{option.plural}/{{{variable}}}")
+    # The id of an artifact is a path.
+    assert pattern.endswith(f"/{option.plural}/{{{variable}{'=**' if kind == 'Artifact' else ''}}}")
 
 
 @every_method
@@ -169,7 +171,9 @@ def test_lists_are_paged_and_streams_are_resumed(method: d.Method) -> None:
         first = response.proto.field[0]
         assert first.number == 1, "the items are field 1"
         assert d.repeated(first), "the items are field 1"
-    if streams:
+    if streams and method.name.startswith("Read"):  # bytes go on at an offset
+        assert (numbers["offset"], numbers["limit"], answers["data"]) == (2, 3, 1)
+    elif streams:
         assert numbers["resume_token"] == (2 if method.name.startswith("Watch") else 3)
         assert "resume_token" in answers
 

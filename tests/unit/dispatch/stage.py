@@ -23,6 +23,7 @@ from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
 from tests.support import store as tasks
+from tests.support.artifacts import NO_FILES
 from tests.support.clock import FakeClock, SeededRandomness
 from tests.support.dispatch import FakeLauncher, FakeWorker
 from tests.support.memory_store import Held, MemoryStore
@@ -79,6 +80,7 @@ class Stage:
             handlers=self.book,
             failpoints=OFF,
             tokens=Tokens(bytes(32)),
+            files=NO_FILES,
         )
         self.dispatcher.start(self.store.live())
 

@@ -27,6 +27,7 @@ from batchyard_server.model.handler import Isolation
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
+from tests.support.artifacts import NO_FILES
 from tests.support.clock import FakeClock, SeededRandomness
 
 NAME = TaskName("p", "t")
@@ -67,6 +68,7 @@ def deps(store: Any) -> Deps:
         handlers=HandlerBook({}, Isolation.SUBREAPER),
         failpoints=OFF,
         tokens=Tokens(b"key"),
+        files=NO_FILES,
     )
 
 

@@ -23,6 +23,7 @@ from batchyard_server.model.names import OperationName
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.protocols import Change, Subscriber, TaskEvent
+from tests.support.artifacts import NO_FILES
 from tests.support.clock import FakeClock, SeededRandomness
 
 NAME = OperationName("p", "o")
@@ -96,6 +97,7 @@ def waits(store: Store) -> Waits:
             handlers=HandlerBook({}, Isolation.SUBREAPER),
             failpoints=OFF,
             tokens=Tokens(b"key"),
+            files=NO_FILES,
         )
     )
 

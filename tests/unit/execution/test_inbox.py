@@ -40,10 +40,10 @@ class Side:
     def begin(self, number: int) -> None:
         self._done = 0
         self._blocks.cell[shared.LEASE] = number
-        self.box.begin(number, RANGES)
+        self.box.begin(number, RANGES, [])
 
-    def finish(self, count: int, *, failed: bool = False, size: int = 5) -> None:
-        """The next `count` records end."""
+    def finish(self, count: int, *, failed: bool = False, size: int = 5, log: bytes = b"") -> None:
+        """The next `count` records end, each with that log."""
         for _ in range(count):
             index = INDEXES[self._done]
             encode = wire.RecordEncoder("projects/p/batchTasks/t", 1, 0, 5).encode
@@ -51,6 +51,9 @@ class Side:
             encoded = encode(index, "", 1, wire.Ended(error=error) if failed else b"1" * size, 7)
             if failed:
                 self.box.failed.append((self._done, index, error))
+            if log:
+                encoded += wire.log_field(index, log)
+                self.box.logged = self._done
             _, written, work = self.box.mark
             self._done += 1
             filled = written + len(encoded)
@@ -140,6 +143,42 @@ def test_what_is_not_sent_is_fetched_once_and_cut_from_the_flush_that_brings_it(
     side.finish(1)
     side.box.flush(last=True)
     assert [indexes(flush) for flush in side.take()] == [INDEXES[8:9]]
+
+
+def test_logs_come_with_their_records_once(side: Side) -> None:
+    side.finish(1)
+    side.finish(1, log=b"a")
+    side.box.flush()
+    side.finish(1, log=b"b")
+    side.finish(1, failed=True, log=b"c")
+    assert [flush.logs for flush in side.take()] == [[(INDEXES[1], b"a")]]
+    assert list(side.inbox.unsent()) == [(INDEXES[2], b"b"), (INDEXES[3], b"c")]
+    fetched = side.fetch()
+    assert fetched is not None
+    assert indexes(fetched) == INDEXES[2:4]
+    assert fetched.logs == [(INDEXES[2], b"b"), (INDEXES[3], b"c")]
+    side.finish(1, log=b"d")
+    side.finish(1)
+    side.box.flush()
+    [rest] = side.take()
+    assert indexes(rest) == INDEXES[4:6]
+    assert rest.logs == [(INDEXES[4], b"d")]
+    side.finish(1)
+    side.box.flush(last=True)
+    assert [tuple(flush.logs) for flush in side.take()] == [()]
+    assert list(side.inbox.unsent()) == []
+
+
+def test_a_log_that_fits_no_block_comes_in_its_flush(side: Side) -> None:
+    side.finish(1, size=shared.BLOCK_BYTES - 1000)
+    side.finish(1, log=b"x" * 2000)
+    assert [flush.logs for flush in side.take()] == [[(INDEXES[1], b"x" * 2000)]]
+
+
+def test_a_page_that_is_none_is_refused(side: Side) -> None:
+    side.finish(1)
+    with pytest.raises(ValueError, match="not a page"):
+        side.inbox.take(worker_pb2.Outcomes(lease=1, flush=1, block=0, start=1, end=9, logged=True))
 
 
 def test_more_of_it_is_fetched_later(side: Side) -> None:

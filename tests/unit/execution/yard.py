@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
-from batchyard_server.codec import segments
+from batchyard_server.codec import logs, segments
 from batchyard_server.dispatch.dispatcher import Dispatcher
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.launch import Launcher
@@ -80,13 +80,14 @@ class Yard:
         for event in events:
             self._tasks[event.task.key] = event.task
 
-    async def create(self, records: Sequence[Any], name: str = "act", *, record_timeout_us: int = 0) -> Task:
+    async def create(
+        self, records: Sequence[Any], name: str = "act", *, record_timeout_us: int = 0, retries: int = 0
+    ) -> Task:
         """Store a QUEUED task whose records are these JSON values."""
         new = tasks.new_task(f"t{len(self._tasks)}")
         inputs = [RecordInput(payload={"text": json.dumps(record)}).SerializeToString() for record in records]
-        task = replace(
-            new.task, handler=name, total=len(records), settings=Settings(record_timeout_us=record_timeout_us)
-        )
+        settings = Settings(record_timeout_us=record_timeout_us, max_retry_count=retries, initial_backoff_us=1000)
+        task = replace(new.task, handler=name, total=len(records), settings=settings)
         return await self.store.create_task(replace(new, task=task, segments=segments.cut_inputs(inputs, 0)), None)
 
     def now(self, task: Task) -> Task:
@@ -101,6 +102,10 @@ class Yard:
     async def records(self, task: Task) -> list[RecordInfo]:
         """All its records, by index."""
         return tasks.parse(await tasks.read_all(self.store, self.now(task)))
+
+    async def log(self, task: Task, index: int) -> str:
+        """What the record wrote, as a reader sees it."""
+        return logs.sections(await self.store.record_log(task.key, index))[0].decode()
 
     def runs(self, task: Task) -> frozenset[int]:
         """Indexes that run now."""

@@ -125,11 +125,12 @@ def _to_first_schema(path: pathlib.Path) -> None:
 
 
 _BACK = """
-DROP TABLE event;
+DROP TABLE artifact; DROP TABLE event;
 DROP TABLE task_count; DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease;
 DROP TABLE record_attempt;
 ALTER TABLE attempt DROP COLUMN failures; ALTER TABLE attempt DROP COLUMN retry_us;
 ALTER TABLE lease DROP COLUMN granted; ALTER TABLE lease DROP COLUMN node; ALTER TABLE lease DROP COLUMN start_us;
+DROP INDEX outcome_logged; ALTER TABLE outcome_segment DROP COLUMN logs;
 DROP INDEX operation_by_generation;
 ALTER TABLE operation DROP COLUMN base_generation; ALTER TABLE operation DROP COLUMN first_sequence;
 ALTER TABLE task ADD COLUMN record_timeout_us INTEGER NOT NULL DEFAULT 0;

@@ -55,6 +55,9 @@ def _rows(key: int, i: int) -> dict[str, dict[str, Any]]:
         "ended_lease": of_task
         | {"epoch": i + 2, "state": 1, "worker": "w", "node": "n", "start_us": 1, "end_us": 2}
         | {"error": b"e" * 500, "ranges": b"r" * 200},
+        "artifact": of_task
+        | {"idx": i, "path": "p" * 500, "stage": "s", "size": 1, "crc32c": 1, "sha256": b"s" * 32, "create_us": 1}
+        | {"content_type": "text/plain"},
         "record_attempt": of_task | {"idx": i, "attempt": 1, "info": b"i" * 1_500},
         "operation": {"key": (key << 20) + i + 2, "operation_id": f"op{i}", "project": "p", "create_us": i, "hidden": 0}
         | {"metadata": b"m" * 400, "result": b"r" * 1_500},

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from batchyard_server.execution.log_file import LogFile
 from batchyard_worker import isolation, shared
 from batchyard_worker.v1 import worker_pb2
 
@@ -44,9 +45,10 @@ class FakeServer:
         os.ftruncate(cell, shared.BYTES)
         self._cell = mmap.mmap(cell, shared.BYTES)
         struct.pack_into("<qqqq", self._cell, 0, 0, -1, 0, 0)
-        argv = isolation.worker_argv(python[-1], theirs.fileno(), cell)
+        self.log = LogFile()
+        argv = isolation.worker_argv(python[-1], theirs.fileno(), cell, self.log.fd)
         self.process = subprocess.Popen(
-            [*python[:-1], *argv], pass_fds=(theirs.fileno(), cell), stderr=subprocess.PIPE, cwd="/"
+            [*python[:-1], *argv], pass_fds=(theirs.fileno(), cell, self.log.fd), stderr=subprocess.PIPE, cwd="/"
         )
         theirs.close()
         os.close(cell)
@@ -131,6 +133,29 @@ class FakeServer:
         (outcome,) = self.outcomes(1)
         return outcome
 
+    def logs(self, lease: int) -> dict[int, str]:
+        """What the records of a lease wrote, up to its last flush, by index."""
+        found: dict[int, str] = {}
+        while True:
+            flush = self.receive("outcomes")
+            here = worker_pb2.LoggedPage.FromString(flush.page).logs
+            assert flush.logged or not here
+            assert found.keys().isdisjoint(each.index for each in here)
+            found |= {each.index: each.text.decode("utf-8", "backslashreplace") for each in here}
+            self.ack(flush.flush)
+            if flush.last:
+                return found
+
+    def says(self, *actions: list[Any]) -> str | None:
+        """What one record of the handler `says` wrote; None if it has no log."""
+        self.run(1, [list(actions)])
+        return self.logs(1).get(0)
+
+    def last_words(self) -> str:
+        """What the record wrote that runs, or ran when the worker died."""
+        (start,) = struct.unpack_from("<q", self._cell, 8 * shared.LOG)
+        return self.log.read(start).decode()
+
     def cell(self) -> Cell:
         """What the worker last wrote there, read until two readings agree."""
         while True:
@@ -146,6 +171,8 @@ class FakeServer:
         """Ends the worker whatever it does; what it wrote to its standard error."""
         self.hang_up()
         self.process.kill()
+        self.process.wait(timeout=20)
+        self.log.close()
         return self.process.communicate(timeout=20)[1].decode()
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyard_worker import CANONICAL_CODES, Context, RecordError, errors
+from batchyard_worker.context import Common
 from batchyard_worker.errors import Failure
 
 BOUND = 16 * 1024
@@ -152,4 +153,4 @@ def test_context() -> None:
     assert (context.index, context.record_id, context.attempt, context.generation) == (3, "id", 2, 1)
     assert context.parameters is None
     assert repr(context) == "Context(index=3, record_id='id', attempt=2, generation=1)"
-    assert Context(0, "", 1, 1, lambda: {"a": 1}).parameters == {"a": 1}
+    assert Context(0, "", 1, 1, Common(lambda: {"a": 1})).parameters == {"a": 1}

@@ -108,7 +108,7 @@ def test_pid_namespaces_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_worker_is_found_by_its_place() -> None:
-    argv = isolation.worker_argv("/some/python", 5, 6)
+    argv = isolation.worker_argv("/some/python", 5, 6, 7)
     assert argv[0] == "/some/python"
     assert pathlib.Path(argv[1]).name == "__main__.py"
-    assert argv[2:] == ["--socket-fd", "5", "--cell-fd", "6"]
+    assert argv[2:] == ["--socket-fd", "5", "--cell-fd", "6", "--log-fd", "7"]

@@ -53,7 +53,7 @@ def flushed(failures: int, size: int) -> worker_pb2.Outcomes:
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         box = outbox.Outbox(ours, shared.Blocks(memoryview(bytearray(shared.BYTES))))
-        box.begin(1, [(1000, 1000 + failures)])
+        box.begin(1, [(1000, 1000 + failures)], [])
         for ordinal in range(failures):
             box.failed.append((ordinal, 1000 + ordinal, b"x" * size))
             box.mark = (ordinal + 1, 0, 0)

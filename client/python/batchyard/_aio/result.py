@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from batchyard._aio.call import call, stream
 from batchyard._aio.call import pages as pages_of
+from batchyard._aio.log import read_log
 from batchyard._info import BatchTaskInfo
 from batchyard._record_info import RecordAttempt, RecordInfo
 from batchyard.v1 import batch_task_service_pb2, record_pb2
@@ -184,6 +185,22 @@ class AsyncRecordReader:
         async for page in pages_of(self._connection.service.ListRecordAttempts, request, timeout):
             for attempt in page.attempts:
                 yield RecordAttempt(attempt, index)
+
+    async def log(self, index: int, *, timeout: float = 60) -> str:
+        """Return what a record wrote by `context.log`, to its standard output or error; "" if it wrote nothing.
+
+        A section for each of its executions in the last generation in which it ran, also if that goes on: what it wrote
+        until the last of them ended. Bytes that are not UTF-8 become backslash escapes.
+
+        Args:
+            index: position of the record in the task.
+            timeout: seconds for the whole.
+
+        Raises:
+            NotFoundError: no such index.
+            RpcError: not answered within `timeout` seconds, or refused.
+        """
+        return await read_log(self._connection, f"{self._task_name}/records/{index}", timeout)
 
     def _chosen(self, generation: int | None) -> int:
         return self._own_generation if generation is None else generation

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from batchyard.v1 import artifact_pb2 as batchyard_dot_v1_dot_artifact__pb2
 from batchyard.v1 import batch_task_pb2 as batchyard_dot_v1_dot_batch__task__pb2
 from batchyard.v1 import batch_task_service_pb2 as batchyard_dot_v1_dot_batch__task__service__pb2
 from batchyard.v1 import handler_pb2 as batchyard_dot_v1_dot_handler__pb2
@@ -151,6 +152,26 @@ class BatchTaskServiceStub(object):
                 '/batchyard.v1.BatchTaskService/ListRecordAttempts',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.FromString,
+                _registered_method=True)
+        self.ListArtifacts = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/ListArtifacts',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsResponse.FromString,
+                _registered_method=True)
+        self.GetArtifact = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/GetArtifact',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetArtifactRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.ReadArtifact = channel.unary_stream(
+                '/batchyard.v1.BatchTaskService/ReadArtifact',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactResponse.FromString,
+                _registered_method=True)
+        self.DeleteArtifact = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/DeleteArtifact',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.DeleteArtifactRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.GetHandler = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/GetHandler',
@@ -432,6 +453,53 @@ class BatchTaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListArtifacts(self, request, context):
+        """Lists the artifacts of one record, or of all of a task, by page (AIP-158).
+
+        Those of a record are seen once its outcome is recorded, its log once an execution has ended, while the task runs
+        too. With a `prefix` a page of all records may hold fewer than were asked for, even none, and yet not be the last
+        one. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND: the task, or no record
+        of that index), DATA_LOSS (ARTIFACT_DAMAGED: a log).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetArtifact(self, request, context):
+        """Reads what is known of one artifact, not its bytes.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the artifact), DATA_LOSS
+        (ARTIFACT_DAMAGED: a log).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadArtifact(self, request, context):
+        """Streams the bytes of one artifact, or a part of them, and ends.
+
+        At least one message comes, of at most 64 KiB of data each. A cut stream goes on with `offset`; whether it still is
+        the same artifact is seen by the checksum in the first message. An artifact that is deleted or replaced meanwhile
+        is read to its end. The stream never ends early: a file that is not what was stored is DATA_LOSS.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task or the artifact), OUT_OF_RANGE
+        (OFFSET_BEYOND_END), DATA_LOSS (ARTIFACT_DAMAGED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteArtifact(self, request, context):
+        """Removes one artifact. The record and its outcome stay as they are, its artifact_count too. Of a log everything goes
+        that is kept of what the record wrote so far; what it writes when it runs again is a new one.
+
+        The bytes go in the background. Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND: the task;
+        the artifact, unless allow_missing), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent by request_id: a repeated call answers OK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetHandler(self, request, context):
         """Reads one handler.
 
@@ -557,6 +625,26 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     servicer.ListRecordAttempts,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.SerializeToString,
+            ),
+            'ListArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArtifacts,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsResponse.SerializeToString,
+            ),
+            'GetArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetArtifact,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.GetArtifactRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'ReadArtifact': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadArtifact,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactResponse.SerializeToString,
+            ),
+            'DeleteArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteArtifact,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.DeleteArtifactRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'GetHandler': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHandler,
@@ -1143,6 +1231,114 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/ListRecordAttempts',
             batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsRequest.SerializeToString,
             batchyard_dot_v1_dot_batch__task__service__pb2.ListRecordAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ListArtifacts',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.ListArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/GetArtifact',
+            batchyard_dot_v1_dot_batch__task__service__pb2.GetArtifactRequest.SerializeToString,
+            batchyard_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/ReadArtifact',
+            batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.ReadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/DeleteArtifact',
+            batchyard_dot_v1_dot_batch__task__service__pb2.DeleteArtifactRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_SUCCEEDED: _ClassVar[ErrorReason]
     ETAG_MISMATCH: _ClassVar[ErrorReason]
     RESUME_TOKEN_EXPIRED: _ClassVar[ErrorReason]
+    OFFSET_BEYOND_END: _ClassVar[ErrorReason]
+    ARTIFACT_DAMAGED: _ClassVar[ErrorReason]
     ALL_RECORDS_FAILED: _ClassVar[ErrorReason]
     TASK_CANCELLED: _ClassVar[ErrorReason]
     PROCESS_NOT_REAPED: _ClassVar[ErrorReason]
@@ -67,6 +69,8 @@ TASK_NOT_COMPLETED: ErrorReason
 TASK_SUCCEEDED: ErrorReason
 ETAG_MISMATCH: ErrorReason
 RESUME_TOKEN_EXPIRED: ErrorReason
+OFFSET_BEYOND_END: ErrorReason
+ARTIFACT_DAMAGED: ErrorReason
 ALL_RECORDS_FAILED: ErrorReason
 TASK_CANCELLED: ErrorReason
 PROCESS_NOT_REAPED: ErrorReason

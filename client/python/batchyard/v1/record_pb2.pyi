@@ -22,7 +22,7 @@ class RecordInput(_message.Message):
     def __init__(self, record_id: _Optional[str] = ..., payload: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class RecordInfo(_message.Message):
-    __slots__ = ("name", "index", "record_id", "state", "input", "output", "error", "attempt", "generation", "exit_code", "start_time", "end_time")
+    __slots__ = ("name", "index", "record_id", "state", "input", "output", "error", "attempt", "generation", "exit_code", "start_time", "end_time", "artifact_count")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[RecordInfo.State]
@@ -65,6 +65,7 @@ class RecordInfo(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     index: int
     record_id: str
@@ -77,7 +78,8 @@ class RecordInfo(_message.Message):
     exit_code: int
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., record_id: _Optional[str] = ..., state: _Optional[_Union[RecordInfo.State, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., exit_code: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    artifact_count: int
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., record_id: _Optional[str] = ..., state: _Optional[_Union[RecordInfo.State, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., exit_code: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., artifact_count: _Optional[int] = ...) -> None: ...
 
 class RecordAttempt(_message.Message):
     __slots__ = ("attempt", "generation", "state", "error", "exit_code", "worker", "start_time", "end_time")

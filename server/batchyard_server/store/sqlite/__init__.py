@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from batchyard_server.store.sqlite.store import SqliteStore, open_sqlite
+from batchyard_server.store.sqlite.opening import open_sqlite
+from batchyard_server.store.sqlite.store import SqliteStore
 
 __all__ = ["SqliteStore", "open_sqlite"]

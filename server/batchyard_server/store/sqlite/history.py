@@ -14,7 +14,7 @@ from batchyard_server.store.sqlite import records, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
-_INSERT = Rows(10, "INSERT OR REPLACE INTO record_attempt VALUES", "(?, ?, ?, ?, ?)")
+_INSERT = Rows(10, "INSERT OR REPLACE INTO record_attempt VALUES", "(?, ?, ?, ?, ?, ?)")
 _OLDEST = "DELETE FROM record_attempt WHERE task_key = ?1 AND idx = ?2 AND (generation, attempt) <="
 TRIM = Rows(11, _OLDEST, "(?3, ?4)", most=1)
 TRIM_BY_NUMBER = Rows(
@@ -36,11 +36,15 @@ def add(
     generation: int,
     attempts: Mapping[int, Attempts],
     history: Sequence[tuple[int, bytes]],
+    logs: Mapping[int, bytes],
 ) -> None:
-    """Keep (index, serialized RecordAttempt) of the last executions of records; the oldest of too many go."""
+    """Keep (index, serialized RecordAttempt) of the last executions of records; the oldest of too many go.
+
+    `logs`: what they wrote, by index.
+    """
     for index, info in history:
         begun = attempts[index].begun
-        tx.add(_INSERT, (task_key, index, generation, begun, info))
+        tx.add(_INSERT, (task_key, index, generation, begun, info, logs.get(index) or None))
         if begun > limits.RECORD_ATTEMPTS:  # in this generation alone: no need to count
             tx.add(TRIM, (task_key, index, generation, begun - limits.RECORD_ATTEMPTS))
         elif generation > 1:

@@ -11,8 +11,9 @@ from batchyard_server.model.errors import StaleLease
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import RETURNED, Killed, LeaseEnd
 from batchyard_server.model.task import Attempts, Flush, Lease, Retries, Task
+from batchyard_server.store.artifact_store import Unnamed
 from batchyard_server.store.protocols import LiveTask
-from batchyard_server.store.sqlite import changes, history, leases, merge, outcomes, tasks
+from batchyard_server.store.sqlite import artifacts, changes, history, leases, merge, outcomes, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
@@ -47,8 +48,15 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     return stored
 
 
-def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retries | None, end: LeaseEnd) -> Task:
-    """See Store.record_outcomes."""
+def record_outcomes(
+    tx: Transaction,
+    lease: Lease,
+    flush: Flush,
+    retries: Retries | None,
+    end: LeaseEnd,
+    unnamed: list[Unnamed],
+) -> Task:
+    """See Store.record_outcomes. `unnamed` is filled with the artifacts that went."""
     held = _held(tx, lease)
     task = held.task
     live = leases.of_task(tx, held)
@@ -64,6 +72,7 @@ def record_outcomes(tx: Transaction, lease: Lease, flush: Flush, retries: Retrie
     if flush.count:
         outcomes.insert(tx, task.key, task.generation, task.next_sequence, flush)
         merge.segment_came(tx, task.key, task.generation, flush.count, len(flush.page))
+        held = artifacts.replace(tx, held, flush, unnamed)
     left = rg.subtract(mine.open, done)
     held = held._replace(leases=leases.shrink(tx, task, live, lease.epoch, left, end))
     if left and not flush.count:  # nobody sees a difference
@@ -88,7 +97,7 @@ def _take_out(tx: Transaction, task: Task, done: list[tuple[int, int]], retries:
     if rg.subtract(done, again) != rg.normalize(retries.rest.ranges) or not rg.contains_all(done, again):
         raise ValueError(f"of {done} are retried {again} and left {retries.rest.ranges}")
     outcomes.remember_attempts(tx, task.key, task.generation, retries.attempts)
-    history.add(tx, task.key, task.generation, retries.attempts, retries.history)
+    history.add(tx, task.key, task.generation, retries.attempts, retries.history, retries.logs)
     return retries.rest
 
 
@@ -98,6 +107,7 @@ def release(
     begun: Mapping[int, Attempts],
     unreaped: Sequence[int],
     interrupted: Sequence[tuple[int, bytes]],
+    logs: Mapping[int, bytes],
     ends_cancel: bool,
     end: LeaseEnd,
 ) -> Task | None:
@@ -112,7 +122,8 @@ def release(
     if mine is not None and mine.generation == lease.generation:
         open_ = {index: each for index, each in begun.items() if outcomes.holds(mine.open, index)}
         outcomes.remember_attempts(tx, task.key, task.generation, open_)
-        history.add(tx, task.key, task.generation, open_, [each for each in interrupted if each[0] in open_])
+        kept = [each for each in interrupted if each[0] in open_]
+        history.add(tx, task.key, task.generation, open_, kept, logs)
         live = leases.shrink(tx, task, live, lease.epoch, [], end)
         held = held._replace(leases=live)
         task = _settled(tx, held, replace(task, live_subtasks=task.live_subtasks - 1))

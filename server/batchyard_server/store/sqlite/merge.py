@@ -21,11 +21,12 @@ _SMALL_BYTES = limits.SEGMENT_BYTES // WORTH  # … and so are WORTH of them tog
 _ROWS = 512  # looked at in one call
 
 NEXT = (
-    "SELECT first_sequence, count, size, lo, hi FROM outcome_segment INDEXED BY outcome_by_sequence "
+    "SELECT first_sequence, count, size, lo, hi, coalesce(length(logs), 0) "
+    "FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence >= ? ORDER BY first_sequence LIMIT ?"
 )
 PARTS = (
-    "SELECT lo, hi, ranges, ordering, failed, codec, blob FROM outcome_segment INDEXED BY outcome_by_sequence "
+    "SELECT lo, hi, ranges, ordering, failed, codec, blob, logs FROM outcome_segment INDEXED BY outcome_by_sequence "
     "WHERE task_key = ? AND generation = ? AND first_sequence BETWEEN ? AND ? ORDER BY first_sequence"
 )
 _REMOVE = "DELETE FROM outcome_segment WHERE task_key = ? AND generation = ? AND first_sequence BETWEEN ? AND ?"
@@ -113,13 +114,14 @@ def _join_some(tx: Transaction, key: tuple[int, int], debt: Debt) -> Debt | None
 
 def _run_length(rows: Sequence[Row]) -> int:
     """How many of these neighbours, from the first on, make one segment together."""
-    records = size = length = 0
+    records = size = logs = length = 0
     lo, hi = rows[0][3], rows[0][4]
-    for _, count, bytes_, first, end in rows:
+    for _, count, bytes_, first, end, texts in rows:
         records += count
         size += bytes_
+        logs += texts
         lo, hi = min(lo, first), max(hi, end)
-        too_large = records > limits.OUTCOME_SEGMENT_RECORDS or size > limits.SEGMENT_BYTES
+        too_large = records > limits.OUTCOME_SEGMENT_RECORDS or max(size, logs) > limits.SEGMENT_BYTES
         if not _is_small(count, bytes_) or too_large or hi - lo > outcomes.NARROW:
             break
         length += 1
@@ -131,10 +133,12 @@ def _join(tx: Transaction, key: tuple[int, int], rows: Sequence[Row]) -> None:
     ordering: list[int] = []
     failed: list[int] = []
     pages: list[bytes] = []
-    for lo, hi, ranges, order, bad, codec, blob in tx.run(PARTS, bounds):
+    texts: list[bytes] = []  # one after the other they are a message, too
+    for lo, hi, ranges, order, bad, codec, blob, logs in tx.run(PARTS, bounds):
         ordering += outcomes.order_of(lo, hi, ranges, order)
         failed += outcomes.unpack_indexes(bad) if bad is not None else ()
         pages.append(tx.compressor.unpack(codec, blob))
+        texts.append(outcomes.unpack_logs(tx.compressor, logs))
     tx.run(_REMOVE, bounds)
     tx.failpoints.hit("store.merge")
     ascending = all(a < b for a, b in pairwise(ordering))
@@ -145,6 +149,7 @@ def _join(tx: Transaction, key: tuple[int, int], rows: Sequence[Row]) -> None:
         None if ascending else ordering,
         sorted(failed),
         b"".join(pages),
+        b"".join(texts),
     )
 
 

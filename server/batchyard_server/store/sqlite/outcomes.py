@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from batchyard_server.codec import logs
+from batchyard_server.codec.segments import Compressor
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.task import Attempts, Flush, Task
@@ -24,8 +26,8 @@ NARROW = 4096  # widest hi − lo of a segment that is found by its lo; wider on
 _INSERT = Rows(
     6,
     "INSERT INTO outcome_segment (task_key, generation, first_sequence, count, lo, hi, failed_count, codec, size, "
-    "ranges, ordering, failed, blob) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "ranges, ordering, failed, blob, logs) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 _INSERT_FAILURE = Rows(7, "INSERT INTO failure VALUES", "(?, ?, ?, ?, ?)")
 _INSERT_ATTEMPT = Rows(8, "INSERT OR REPLACE INTO attempt VALUES", "(?, ?, ?, ?, ?, ?, ?)")
@@ -95,7 +97,8 @@ def unpack_indexes(blob: bytes) -> Sequence[int]:
 def insert(tx: Transaction, task_key: int, generation: int, first_sequence: int, flush: Flush) -> None:
     """Store a flush as a segment; its records get the completion numbers from `first_sequence` on."""
     key = (task_key, generation, first_sequence)
-    insert_segment(tx, key, rg.normalize(flush.ranges), None, flush.failed, flush.page)
+    texts = logs.pack(flush.logs) if flush.logs else b""
+    insert_segment(tx, key, rg.normalize(flush.ranges), None, flush.failed, flush.page, texts)
 
 
 def insert_segment(
@@ -105,8 +108,9 @@ def insert_segment(
     ordering: Sequence[int] | None,
     failed: Sequence[int],
     page: bytes,
+    texts: bytes,
 ) -> None:
-    """Store a segment under (task, generation, first completion number); `ranges` are normalized."""
+    """Store a segment under (task, generation, first completion number); `ranges` are normalized, `texts` its logs."""
     kind, blob = tx.compressor.pack(page)
     lo, hi = ranges[0][0], ranges[-1][1]
     tx.add(
@@ -123,8 +127,22 @@ def insert_segment(
             None if ordering is None else pack_indexes(ordering),
             pack_indexes(failed) if failed else None,
             blob,
+            pack_logs(tx.compressor, texts),
         ),
     )
+
+
+def pack_logs(compressor: Compressor, texts: bytes) -> bytes | None:
+    """Logs (`codec.logs`) as stored: one byte for the codec, then what that made of them."""
+    if not texts:
+        return None
+    kind, packed = compressor.pack(texts)
+    return bytes([kind]) + packed
+
+
+def unpack_logs(compressor: Compressor, stored: bytes | None) -> bytes:
+    """The reverse of `pack_logs`."""
+    return compressor.unpack(stored[0], stored[1:]) if stored else b""
 
 
 def order_of(lo: int, hi: int, ranges: bytes | None, ordering: bytes | None) -> Sequence[int]:

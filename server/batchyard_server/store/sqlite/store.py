@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from batchyard_server.model import limits
-from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError
-from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
 from batchyard_server.model.states import TaskState
@@ -27,10 +23,18 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
-from batchyard_server.store.protocols import Decide, LiveTask, Subscriber, SubtaskPage, TaskEvent, TaskInfo, TaskPage
+from batchyard_server.store.log_store import NO_LOGS
+from batchyard_server.store.protocols import (
+    Decide,
+    LiveTask,
+    Subscriber,
+    SubtaskPage,
+    TaskEvent,
+    TaskInfo,
+    TaskPage,
+)
 from batchyard_server.store.sqlite import (
     bulk,
-    changes,
     counts,
     events,
     files,
@@ -52,66 +56,17 @@ from batchyard_server.store.sqlite.log_reads import LogReads
 from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
+from batchyard_server.store.sqlite.shelf import Shelf
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
 log = logging.getLogger(__name__)
 
-_READ_HERE_ROWS = (
-    128  # a list page up to this size too: its rows were stored one after the other, so they are few pages
-)
+_READ_HERE_ROWS = 128  # a list page up to this size: its rows were stored one after the other, so they are few pages
 _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
 
 
-async def open_sqlite(
-    directory: pathlib.Path,
-    *,
-    clock: Clock,
-    randomness: Randomness,
-    failpoints: Failpoints,
-    readers: int = 2,
-    kept_events: int = limits.EVENTS,
-) -> SqliteStore:
-    """Open the store in `directory`, making it if there is none, for the running loop. Raises StoreError."""
-    loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(_open, loop, directory, clock, randomness, failpoints, readers, kept_events)
-
-
-def _open(
-    loop: asyncio.AbstractEventLoop,
-    path: pathlib.Path,
-    clock: Clock,
-    randomness: Randomness,
-    failpoints: Failpoints,
-    readers: int,
-    kept_events: int,
-) -> SqliteStore:
-    files.check_library(files.library_version())
-    directory = files.Directory(path)
-    try:
-        if not directory.store.exists():
-            directory.create(randomness, failpoints)
-        directory.check()
-        connection = files.open_writer(directory, failpoints)
-        try:
-            event_log = events.open_log(connection.execute(events.BOUNDS).fetchall()[0], kept_events)
-            tx = Transaction(
-                connection,
-                clock=clock,
-                failpoints=failpoints,
-                write_entries=changes.write_entries,
-                write_events=event_log.write,
-            )
-            return SqliteStore(loop, directory, tx, Readers(lambda: files.open_reader(directory), readers), event_log)
-        except BaseException:
-            connection.close()
-            raise
-    except BaseException:
-        directory.release()
-        raise
-
-
-class SqliteStore(LogReads):
+class SqliteStore(LogReads, Shelf):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
@@ -134,6 +89,7 @@ class SqliteStore(LogReads):
         self._knows_debts = False
         self._closed = False
         self._subscribers: list[Subscriber] = []
+        self._watchers = []
         meta = dict(tx.run("SELECT name, value FROM meta"))
         self._secret: bytes = meta["secret"]
         self._server_id: str = meta["server_id"].decode()
@@ -328,8 +284,9 @@ class SqliteStore(LogReads):
         self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
     ) -> Task:
         """See Store.record_outcomes."""
-        return await self.writer.submit(
-            lambda tx: leasing.record_outcomes(tx, lease, flush, retries, end), size=len(flush.page)
+        size = len(flush.page) + sum(len(text) for _, text in flush.logs)
+        return await self._telling(
+            lambda tx, unnamed: leasing.record_outcomes(tx, lease, flush, retries, end, unnamed), size=size
         )
 
     async def release(
@@ -338,13 +295,14 @@ class SqliteStore(LogReads):
         begun: Mapping[int, Attempts],
         unreaped: Sequence[int] = (),
         interrupted: Sequence[tuple[int, bytes]] = (),
+        logs: Mapping[int, bytes] = NO_LOGS,
         *,
         ends_cancel: bool = True,
         end: LeaseEnd = RETURNED,
     ) -> Task | None:
         """See Store.release."""
         return await self.writer.submit(
-            lambda tx: leasing.release(tx, lease, begun, unreaped, interrupted, ends_cancel, end)
+            lambda tx: leasing.release(tx, lease, begun, unreaped, interrupted, logs, ends_cancel, end)
         )
 
     async def shrink(self, lease: Lease, ranges: Sequence[tuple[int, int]]) -> Task:

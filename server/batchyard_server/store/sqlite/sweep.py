@@ -23,6 +23,7 @@ _OWNED = [
     ("lease", "(task_key, epoch)", 100),
     ("ended_lease", "(task_key, epoch)", 100),
     ("record_attempt", "(task_key, idx, generation, attempt)", 100),
+    ("artifact", "(task_key, idx, path)", 500),
 ]
 _REMOVE = [
     f"DELETE FROM {table} WHERE {key} IN (SELECT {key.strip('()')} FROM {table} WHERE task_key = ? LIMIT {most})"

@@ -43,11 +43,15 @@ class OpenLease(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A task as the writer knows it. `leases`, by epoch, and `failures`, (count, bytes), are None until needed."""
+    """A task as the writer knows it.
+
+    `leases`, by epoch, `failures`, (count, bytes), and whether it may have `artifacts` are None until needed.
+    """
 
     task: Task
     leases: Mapping[int, OpenLease] | None = None
     failures: tuple[int, int] | None = None
+    artifacts: bool | None = None
 
 
 class Published(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import select
@@ -17,6 +18,14 @@ def act(record: Any, context: Any) -> Any:
     if log:
         with pathlib.Path(log).open("a") as file:
             file.write(f"{context.index} {context.attempt} {os.getpid()}\n")
+    if "say" in record:
+        print(f"{record['say']} {context.index}.{context.attempt}")
+    if record.get("shell"):
+        subprocess.run(["sh", "-c", record["shell"]], check=False)
+    if "fail" in record and context.attempt <= record["fail"]:
+        raise ConnectionError("try again")
+    if record.get("stall"):
+        ctypes.PyDLL(None).usleep(600_000)  # nothing else of this process runs meanwhile
     if "crash" in record and (context.attempt <= record["crash"]):
         os.kill(os.getpid(), signal.SIGSEGV)
     if record.get("exit"):
@@ -41,6 +50,7 @@ class Dies:
     """Cannot be called: the process ends while the handler is built."""
 
     def __init__(self) -> None:
+        print("these are its last words")
         os._exit(4)
 
     def __call__(self, record: Any, context: Any) -> None:

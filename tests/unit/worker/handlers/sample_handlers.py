@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
 import multiprocessing
 import os
 import pathlib
 import select
+import subprocess
 import sys
 import threading
 
@@ -158,3 +160,84 @@ def child_files(record, context):
 
 def huge(record, context):
     return "x" * record
+
+
+def says(record, context):
+    """Does what the record, a list of [how, what], says, in that order."""
+    return [SAYS[how](what, context) for how, what in record]
+
+
+def _child(text, context):
+    return subprocess.run(["sh", "-c", text], check=False).returncode
+
+
+def _thread(text, context):
+    thread = threading.Thread(target=print, args=(text,))
+    thread.start()
+    thread.join()
+
+
+def _later(gate, context):
+    """Writes once the file is there, whatever runs then, and makes another one."""
+
+    def wait():
+        wait_for(gate, context)
+        print("from behind")
+        pathlib.Path(gate + ".done").touch()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _flood(done, context):
+    """Writes 200 MB in the background."""
+
+    def write():
+        for _ in range(200):
+            os.write(1, b"x" * 1_000_000)
+        pathlib.Path(done).touch()
+
+    threading.Thread(target=write, daemon=True).start()
+
+
+def _caught(text, context):
+    try:
+        raise ValueError(text)
+    except ValueError:
+        context.log.exception("caught")
+
+
+def _redirected(text, context):
+    """As libraries do that silence others."""
+    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    print(text)
+    os.dup2(kept, 1)
+    os.close(kept)
+    os.close(null)
+
+
+def _raise(text, context):
+    raise RecordError("NOT_FOUND", text) if text == "record error" else ValueError(text)
+
+
+SAYS = {
+    "print": lambda text, context: print(text),
+    "partial": lambda text, context: print(text, end=""),
+    "error": lambda text, context: print(text, file=sys.stderr),
+    "log": lambda text, context: context.log.warning("%s", text),
+    "debug": lambda text, context: context.log.debug(text),
+    "logging": lambda text, context: logging.getLogger("lib").error(text),
+    "os": lambda text, context: os.write(2, text.encode("latin-1")),
+    "buffer": lambda text, context: sys.stdout.buffer.write(text.encode()),
+    "lines": lambda count, context: [print(f"{context.index}: line {n}") for n in range(count)] and None,
+    "wait": wait_for,
+    "segv": lambda text, context: ctypes.string_at(0),
+    "abort": lambda text, context: os.abort(),
+    "child": _child,
+    "thread": _thread,
+    "later": _later,
+    "flood": _flood,
+    "caught": _caught,
+    "redirected": _redirected,
+    "raise": _raise,
+}
