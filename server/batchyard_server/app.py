@@ -131,6 +131,7 @@ class App:
             clock=self._clock,
             randomness=self._randomness,
             failpoints=self._failpoints,
+            handlers=config.handlers,
         )
         executor.attach(self._dispatcher)
         self._chores = Chores(self._store)

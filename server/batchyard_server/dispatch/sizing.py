@@ -6,6 +6,8 @@ from batchyard_server.model import limits
 
 TARGET_NS = 100_000_000  # a subtask of known speed lasts about this long: hides the round trip, holds no worker
 BUDGET_MS = 500  # a worker gives back what is left of a subtask after this long
+CROWDED_NS = 25_000_000  # while more queues wait than there are slots: nobody waits long for the first record
+PACED_NS = 10_000_000  # of a handler with a rate: its records begin when they are said to
 FIRST = 1  # records of the first subtask of a handler of which nothing is known
 GROWTH = 16  # a guess may be wrong: at most this many times the last size
 FRESH_MOST = 64  # records of the first subtask of a task whose handler is known
@@ -31,13 +33,19 @@ class Pace:
         else:
             self.record_ns += WEIGHT * (measured - self.record_ns)
 
-    def size(self, pending: int, slots: int) -> int:
-        """Records of the next subtask: at least 1; never so many that another slot would have none."""
+    def size(self, pending: int, slots: int, target_ns: int = TARGET_NS) -> int:
+        """Records of the next subtask: at least 1; never so many that another slot would have none.
+
+        Args:
+            pending: How many there are.
+            slots: How many slots may share them.
+            target_ns: About how long the subtask is to last.
+        """
         if self.record_ns is None:
             wanted = FIRST
         else:
             most = self.last_size * GROWTH if self.last_size else FRESH_MOST
-            wanted = min(int(TARGET_NS / self.record_ns), most, limits.SEGMENT_RECORDS)
+            wanted = min(int(target_ns / self.record_ns), most, limits.SEGMENT_RECORDS)
         share = -(-pending // max(slots, 1))
         return max(1, min(wanted, share))
 
