@@ -160,10 +160,12 @@ class Session:
     def _check_turns(self, granted: Sequence[Task]) -> None:
         """In a project, nothing went to a lower priority while a higher one waited, before and still, and got nothing.
 
-        What was taken back of a task, since its settings changed, waits again only when its lease has ended.
+        What was taken back of a task, since its settings changed, waits again only when its lease has ended. Whether
+        time has ended one is not known yet.
         """
         waiting = self.model.waiting()
-        for task, other in itertools.product(granted, waiting & self._waiting - set(granted)):
+        others = waiting & self._waiting - {*granted, *self.model.due()}
+        for task, other in itertools.product(granted, others):
             alike = (task.project, task.config["handler"]) == (other.project, other.config["handler"])
             if alike and priority(task) < priority(other):
                 raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")

@@ -64,7 +64,7 @@ class Chooser:
         return None
 
     def _cut(self, queue: TaskQueue, claims: Mapping[str, Claim]) -> Cut | None:
-        if queue.cutting:
+        if queue.is_busy:
             return None
         handler = queue.task.handler
         if queue.pace.record_ns is None:
@@ -77,7 +77,7 @@ class Chooser:
             return None
         slot.reserve(estimate)
         queue.slots[slot.name] += 1
-        queue.cutting = True
+        queue.cutting += 1
         self._turns.rotate(queue)
         share = self._shares.of(queue.task.project)
         ticket = Ticket(self._shares, share, gate, slot=slot.name, count=size, ns=estimate)
@@ -85,11 +85,12 @@ class Chooser:
 
     def _size(self, queue: TaskQueue) -> int:
         gate = self._gates.of(queue.task.handler)
-        slots = min(self.slots, queue.task.settings.parallel_count or self.slots, gate.concurrency or self.slots)
+        slots = min(self.slots, gate.concurrency or self.slots)
+        sharing = min(slots, queue.task.settings.parallel_count or slots)
         if gate.bucket is not None:
-            return min(queue.pace.size(queue.pending_count, slots, PACED_NS), int(gate.bucket.level))
+            return min(queue.pace.size(queue.pending_count, sharing, PACED_NS), int(gate.bucket.level))
         crowded = self._turns.is_crowded(queue, slots)
-        return queue.pace.size(queue.pending_count, slots, CROWDED_NS if crowded else TARGET_NS)
+        return queue.pace.size(queue.pending_count, sharing, CROWDED_NS if crowded else TARGET_NS)
 
     # -- what is where --------------------------------------------------------------------------------------------
 

@@ -178,7 +178,7 @@ class Dispatcher:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
         queue, slot, wanted = cut.queue, cut.slot, cut.wanted
         taken, inputs = await self._read(queue, wanted)
-        queue.cutting = False
+        queue.cutting -= 1
         if not taken or self._draining or not queue.may_start:
             cut.ticket.end()
             cut.ticket.gate.leave(slot.name)

@@ -12,6 +12,9 @@ from batchyard_server.model import ranges as rg
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Attempts, Task
 
+OVERTAKERS = 16  # tasks that come, and have their first turn before the one that was served last has another one
+SCATTERED = 32  # ranges of pending records, more than which are no remains of what was run in order
+
 
 class Held:
     """Records of a queue that are not pending before a moment. `queue` is None once they wait no more."""
@@ -30,8 +33,7 @@ class TaskQueue:
         pending: indexes that can run, ascending. With those of `held`, of `subtasks` and of the ones being cut they
             are all that have no outcome.
         held: those that failed and wait for their next try; kept by Retrier.
-        cutting: a subtask is being prepared and is not in `subtasks` yet. Only one at a time: where it ends depends
-            on what is stored together, and the next one that begins there need not take a segment apart.
+        cutting: how many subtasks are being prepared and are not in `subtasks` yet.
         slots: how many of its subtasks each slot has or is about to get, by the slot's name.
         resting: nothing is cut for a while, since its inputs could not be read.
         barred: nothing is cut, since the task is perhaps about to be paused.
@@ -70,7 +72,7 @@ class TaskQueue:
         self.subtasks: dict[Subtask, None] = {}  # in the order of their leases
         self.slots: Counter[str] = Counter()
         self.pace = Pace()
-        self.cutting = False
+        self.cutting = 0
         self.resting = False
         self.barred = False
         self.ending = False
@@ -91,8 +93,17 @@ class TaskQueue:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has records for slots; while it is `cutting` it cannot give them yet."""
+        """Whether it has records for slots; while it `is_busy` it cannot give them yet."""
         return self.pending_count > 0 and not self.resting and self.may_start
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether no other subtask can be cut before one that is being cut.
+
+        Where that one ends depends on what is stored together, and the next one that begins there need not take a
+        segment apart. Of records that lie scattered two are cut at once, since reading them takes longest.
+        """
+        return self.cutting >= (2 if len(self.pending) > SCATTERED else 1)
 
     @property
     def within(self) -> Collection[str] | None:
@@ -181,7 +192,8 @@ class Ready:
     def __init__(self) -> None:
         self._lines: dict[int, dict[str, OrderedDict[TaskQueue, None]]] = {}
         self._priorities: list[int] = []  # ascending
-        self._last: TaskQueue | None = None  # was served last, and nobody has come since
+        self._last: TaskQueue | None = None  # was served last
+        self._overtakers = 0  # that have come since
         self.handlers: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
@@ -190,8 +202,8 @@ class Ready:
     def add(self, queue: TaskQueue) -> None:
         """Put a queue at the end of its line, if it is not in it.
 
-        One that was never served comes before the one that was served last, unless another one has overtaken that
-        already: who comes with one record does not wait for a second turn of somebody who has many.
+        One that was never served comes before the one that was served last, unless many others have overtaken that
+        already: who comes with one record does not wait for another turn of somebody who has many.
         """
         priority, handler = queue.task.settings.priority, queue.task.handler
         if queue.in_line == priority:
@@ -204,10 +216,9 @@ class Ready:
         line[queue] = None
         queue.in_line = priority
         self.handlers[handler] += 1
-        last = self._last
-        if last is not None and last in line and not queue.served:
-            line.move_to_end(last)
-            self._last = None
+        if not queue.served and self._last in line and self._overtakers < OVERTAKERS:
+            line.move_to_end(self._last)
+            self._overtakers += 1
 
     def remove(self, queue: TaskQueue) -> None:
         """Take a queue out of its line, if it is in one."""
@@ -252,7 +263,7 @@ class Ready:
         for ready in self.classes():
             for handler, queues in ready.items():
                 found.setdefault(handler, []).extend(queues)
-            if any(queue.cutting for queues in ready.values() for queue in queues):
+            if any(queue.is_busy for queues in ready.values() for queue in queues):
                 break
             if any(queues[-1].within is None and may_grow(handler) for handler, queues in ready.items()):
                 break
@@ -267,7 +278,7 @@ class Ready:
                 idle.append(queue)
                 continue
             found.append(queue)
-            if queue.within is None and not queue.cutting:
+            if queue.within is None and not queue.is_busy:
                 break
         for queue in idle:
             self.remove(queue)
@@ -281,4 +292,4 @@ class Ready:
         line.move_to_end(queue)
         lines[queue.task.handler] = line
         queue.served = True
-        self._last = queue
+        self._last, self._overtakers = queue, 0

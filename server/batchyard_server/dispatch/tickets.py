@@ -1,4 +1,4 @@
-"""What is a subtask charged with? Worker time to its project, tokens to its handler; each as much as it used, at last."""
+"""What is a subtask charged with? Worker time to its project, tokens to its handler; in the end what it has used."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Turns:
             if mine:
                 queues += mine
                 leader = share
-                waits = mine[-1].within is None and not mine[-1].cutting
+                waits = mine[-1].within is None and not mine[-1].is_busy
                 if waits:
                     break
         if leader is None:
