@@ -92,7 +92,10 @@ class Turns:
     def _turn(
         self, handler: str, may_grow: Callable[[str], bool], offers: dict[str, dict[str, list[TaskQueue]]]
     ) -> Turn | None:
-        """Who is next of a handler. `offers`: of the projects that were looked at already."""
+        """Who is next of a handler. `offers`: of the projects that were looked at already.
+
+        If it is the turn of one that is being cut, the others wait for that moment.
+        """
         queues: list[TaskQueue] = []
         leader: Share | None = None
         waits = False
@@ -102,7 +105,7 @@ class Turns:
             if mine:
                 queues += mine
                 leader = share
-                waits = mine[-1].within is None and not mine[-1].is_busy
+                waits = any(queue.within is None for queue in mine)
                 if waits:
                     break
         if leader is None:
