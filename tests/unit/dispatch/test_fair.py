@@ -46,8 +46,8 @@ async def test_by_project_not_by_task() -> None:
 async def test_a_priority_holds_inside_its_project() -> None:
     market = Market(slots=2)
     market.create("a", 5000, SHORT, priority=1000)
-    low = market.create("b", 5000, SHORT, priority=-1000)
     high = market.create("b", 1000, SHORT)
+    low = market.create("b", 5000, SHORT, priority=-1000)
     await market.go(2)
     assert share(await market.go(8), "a") == pytest.approx(0.5, abs=0.05)
     assert not low.outcomes
@@ -203,7 +203,9 @@ async def test_it_is_the_project_with_most_slots_that_gives_back() -> None:
     taken = {held.task.project: held for held in market.stage.store.held.values()}
     market.create("c", 1, 0.02)
     await market.go(0.1)
-    released = [held.task.project for held in taken.values() if any(end.state.name == "RETURNED" for end in held.ended.values())]
+    released = [
+        held.task.project for held in taken.values() if any(end.state.name == "RETURNED" for end in held.ended.values())
+    ]
     assert "a" not in released
 
 
