@@ -148,6 +148,7 @@ class App:
             randomness=self._randomness,
             failpoints=self._failpoints,
             staging=FileStaging(self._files, self._janitor),
+            handlers=config.handlers,
         )
         executor.attach(self._dispatcher)
         self._chores = Chores(self._store)

@@ -14,17 +14,21 @@ from batchyard.v1.record_pb2 import RecordInput
 from tests.live.served import HANDLERS, PARENT, Live
 from tests.support.server import SECONDS
 
-TOML = "".join(
-    f"""\
+
+def toml(name: str, limits: str = "") -> str:
+    """The handler under this name; `limits`: more lines."""
+    return f"""\
 [handlers.{name}]
 kind = "python"
 callable = "seated:seated"
 path = ["{HANDLERS}"]
 env = ["LIVE_FOLDER"]
 kill_grace = "300ms"
+{limits}
 """
-    for name in ("seated", "other")
-)
+
+
+TOML = toml("seated") + toml("other")
 
 
 class Execution(NamedTuple):
@@ -38,11 +42,19 @@ class Execution(NamedTuple):
     end: int
 
 
-def submit(live: Live, task: str, records: Sequence[Mapping[str, Any]], handler: str = "seated", **fields: Any) -> str:
+def submit(
+    live: Live,
+    task: str,
+    records: Sequence[Mapping[str, Any]],
+    handler: str = "seated",
+    *,
+    parent: str = PARENT,
+    **fields: Any,
+) -> str:
     """Run a batch that calls itself `task`; `fields` of BatchTaskInfo. Returns its name."""
     info = BatchTaskInfo(handler=handler, parameters=Payload(text=json.dumps({"task": task})), **fields)
     request = service.CreateBatchTaskRequest(
-        parent=PARENT,
+        parent=parent,
         batch_task=info,
         records=[RecordInput(payload=Payload(text=json.dumps(each))) for each in records],
     )

@@ -72,6 +72,10 @@ class Recorder:
 
         self.reports.outcomes(subtask, flush, last=last, ack=stored, **more)
 
+    def runs(self, subtask: Subtask, ran_ns: int) -> None:
+        """See Reports.runs."""
+        self.reports.runs(subtask, ran_ns)
+
     def returned(self, subtask: Subtask) -> None:
         """See Reports.returned."""
         self._note(subtask, [Over(0)])

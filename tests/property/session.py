@@ -159,7 +159,7 @@ class Session:
         self._check_turns([self.model.leases[each.lease] for each in events if isinstance(each, Granted)])
 
     def _check_turns(self, granted: Sequence[Task]) -> None:
-        """Nothing went to a task of a lower priority while one of a higher waited, before and still, and got nothing.
+        """In a project, nothing went to a lower priority while a higher one waited, before and still, and got nothing.
 
         What was taken back of a task, since its settings changed, waits again only when its lease has ended. Whether
         time has ended one is not known yet.
@@ -167,7 +167,8 @@ class Session:
         waiting = self.model.waiting()
         others = waiting & self._waiting - {*granted, *self.model.due()}
         for task, other in itertools.product(granted, others):
-            if task.config["handler"] == other.config["handler"] and priority(task) < priority(other):
+            alike = (task.project, task.config["handler"]) == (other.project, other.config["handler"])
+            if alike and priority(task) < priority(other):
                 raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")
         self._waiting = waiting
 

@@ -55,6 +55,7 @@ class WaitingReason(_OpenEnum):
     WAITING_REASON_UNSPECIFIED = 0
     HANDLER_UNAVAILABLE = 1
     NO_SLOT = 2
+    LIMITED = 3
 
 
 class RecordState(_OpenEnum):

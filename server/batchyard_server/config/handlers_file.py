@@ -22,7 +22,7 @@ from batchyard_server.model.handler import HandlerSpec, Kind
 from batchyard_server.model.names import ID
 from batchyard_worker.templates import Template
 
-_COMMON = {"kind", "description", "env", "kill_grace"}
+_COMMON = {"kind", "description", "env", "kill_grace", "concurrency", "rate"}
 _KEYS = {
     Kind.PYTHON: _COMMON | {"callable", "python", "path"},
     Kind.COMMAND: _COMMON | {"argv", "output_type", "dash_values"},
@@ -30,7 +30,11 @@ _KEYS = {
 _CALLABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?", re.ASCII)
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])", re.ASCII)
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_GRACE_SECONDS = 60.0
+_MOST_CONCURRENCY = 1_000_000
+_LEAST_RATE, _MOST_RATE = 1 / 86_400, 1e6  # per second
 Check = Callable[[str, str], None]
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 
@@ -128,6 +132,8 @@ def _spec(name: str, table: object, folder: Path) -> HandlerSpec:
         description=read.text("description"),
         env=read.texts("env", _check_env),
         kill_grace_seconds=_kill_grace(read),
+        concurrency=read.count("concurrency", _MOST_CONCURRENCY),
+        rate=_rate(read),
     )
     if kind is Kind.PYTHON:
         return replace(
@@ -180,6 +186,17 @@ class _Reader:
             raise _Mistake(key, "must be true or false")
         return value
 
+    def count(self, key: str, most: int) -> int:
+        """A whole number from 1 to `most`, 0 if absent."""
+        if key not in self._table:
+            return 0
+        value = self._table[key]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _Mistake(key, f"must be a whole number, is {value!r}")
+        if not 1 <= value <= most:
+            raise _Mistake(key, f"must be from 1 to {most}, is {value}")
+        return value
+
     def _text(self, key: str, value: object, check: Check | None, *, empty: bool = False) -> str:
         if not isinstance(value, str):
             raise _Mistake(key, f"must be a string, is {value!r}")
@@ -230,6 +247,20 @@ def _kill_grace(read: _Reader) -> float:
     if seconds > _MOST_GRACE_SECONDS:
         raise _Mistake("kill_grace", f"must be at most {_MOST_GRACE_SECONDS:g}s")
     return seconds
+
+
+def _rate(read: _Reader) -> float:
+    """Records per second, 0.0 if absent."""
+    text = read.text("rate")
+    if not text:
+        return 0.0
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise _Mistake("rate", f"{text!r} is not a rate such as 100/s, 30/m or 0.5/h")
+    rate = float(found[1]) / _PERIODS[found[2]]
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
+        raise _Mistake("rate", f"must be from one record a day to {_MOST_RATE:.0f}/s, is {text!r}")
+    return rate
 
 
 def _python(text: str, folder: Path) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Executor, Subtask
-from batchyard_server.dispatch.queue import Ready, TaskQueue
+from batchyard_server.dispatch.queue import TaskQueue
 from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import Settler
+from batchyard_server.dispatch.turns import Turns
 from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.states import StopReason, TaskState
 from batchyard_server.model.task import Task
@@ -44,7 +45,7 @@ class Admission:
         executor: Executor,
         settler: Settler,
         retrier: Retrier,
-        ready: Ready,
+        ready: Turns,
         *,
         pause: Pause,
         look_seconds: float,

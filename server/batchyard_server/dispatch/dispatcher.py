@@ -1,6 +1,6 @@
 """Who runs next, and what became of it? The one place that grants leases and settles them.
 
-    store event ─▶ Admission: TaskQueue ─▶ pump: slot free? ─▶ cut ─▶ grant (durable) ‖ send ─▶ worker
+    store event ─▶ Admission: TaskQueue ─▶ pump: Chooser ─▶ cut ─▶ grant (durable) ‖ send ─▶ worker
     worker ─▶ outcomes ─▶ store ─▶ ack            worker gone ─▶ settle ─▶ release ─▶ pending again
 
 The grant is queued to the store and the subtask sent to the worker at the same moment: the store takes writes in order,
@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 
 from batchyard_server.dispatch import ends
 from batchyard_server.dispatch.admission import LOOK_SECONDS, Admission
+from batchyard_server.dispatch.chooser import Chooser, Cut
+from batchyard_server.dispatch.gates import Gates
 from batchyard_server.dispatch.jobs import Jobs
 from batchyard_server.dispatch.pause import Pause
-from batchyard_server.dispatch.protocols import Executor, Loss, Slot, Subtask
-from batchyard_server.dispatch.queue import Ready, TaskQueue
+from batchyard_server.dispatch.protocols import Executor, Loss, Subtask
+from batchyard_server.dispatch.queue import TaskQueue
 from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import NOTHING, RETRY_SECONDS, Begun, Settler
-from batchyard_server.dispatch.sizing import Pace
+from batchyard_server.dispatch.shares import Shares
 from batchyard_server.dispatch.staging import NoStaging, Staging
+from batchyard_server.dispatch.turns import Turns
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock, Randomness
 from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.failpoints import Failpoints
+from batchyard_server.model.handler import HandlerSpec
 from batchyard_server.model.states import WaitingReason
 from batchyard_server.model.subtask import RETURNED, LeaseEnd
 from batchyard_server.model.task import Flush, Lease
@@ -45,6 +49,10 @@ class Dispatcher:
     Each record of a live task is in exactly one place: pending in its TaskQueue, being cut, or open in a subtask. A
     subtask ends in exactly one way: its last outcomes are durable, or it is given back (untouched, lost, budget over).
     Before that some of its records may be trimmed: they leave it and are pending again once the store knows.
+
+    Args:
+        handlers: by id, for their limits.
+        weight_of: how much more worker time than one of weight 1 a project gets while both have work.
     """
 
     def __init__(
@@ -59,16 +67,19 @@ class Dispatcher:
         randomness: Randomness,
         failpoints: Failpoints,
         staging: Staging | None = None,
+        handlers: Mapping[str, HandlerSpec] = MappingProxyType({}),
+        weight_of: Callable[[str], float] = lambda _project: 1.0,
         look_seconds: float = LOOK_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._store = store
         self._executor = executor
-        self._slots = slots
         self._node = node
         self._retry_seconds = retry_seconds
-        self._ready = Ready()
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by handler, for tasks that are new
+        self._gates = Gates(handlers, clock, self.pump)
+        shares = Shares(weight_of)
+        self._ready = Turns(shares, self._gates)
+        self._chooser = Chooser(executor, self._ready, shares, self._gates, slots=slots)
         self._draining = False
         self._idle = asyncio.Event()
         self._pause = Pause()
@@ -131,6 +142,7 @@ class Dispatcher:
         self._pause.end()
         await self._jobs.finish(STOP_SECONDS)
         self._retrier.stop()
+        self._gates.stop()
         self._unsubscribe()
 
     # -- Live: what the engine asks -------------------------------------------------------------------------------
@@ -149,7 +161,7 @@ class Dispatcher:
             return WaitingReason.NONE
         if not self._executor.is_available(queue.task.handler):
             return WaitingReason.HANDLER_UNAVAILABLE
-        return WaitingReason.NO_SLOT
+        return WaitingReason.LIMITED if self._gates.is_limited(queue.task.handler) else WaitingReason.NO_SLOT
 
     def is_live(self, task_key: int) -> bool:
         """Whether the task is known here at all."""
@@ -163,53 +175,20 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Give work to slots until there is no slot or no work. Cheap when there is nothing to do."""
-        while not self._draining and self._serve():
-            pass
+        while not self._draining and (cut := self._chooser.next()) is not None:
+            self._spawn(self._give(cut))
 
-    def _serve(self) -> bool:
-        """Cut one subtask of each handler that gets a slot, of the highest priority that gets one; whether any did.
-
-        A slot for which a task waits is kept free for it: it goes to no task of a lower priority. A task of which a
-        subtask is being cut may want the next slot, too.
-        """
-        for ready in self._ready.classes():
-            rivals = {handler: any(queue.within is None for queue in queues) for handler, queues in ready.items()}
-            served = [handler for handler, queues in ready.items() if any(self._cut(queue, rivals) for queue in queues)]
-            if served:
-                return True
-            if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
-                return False
-            if any(queue.is_busy for queues in ready.values() for queue in queues):
-                return False
-        return False
-
-    def _cut(self, queue: TaskQueue, rivals: Mapping[str, bool]) -> bool:
-        """Cut one subtask of the queue if there is a slot for it."""
-        if queue.is_busy:
-            return False
-        handler, settings = queue.task.handler, queue.task.settings
-        if queue.pace.record_ns is None:
-            queue.pace.record_ns = self._paces[handler].record_ns
-        size = queue.pace.size(queue.pending_count, min(self._slots, settings.parallel_count or self._slots))
-        estimate = queue.pace.estimate_ns(size)
-        slot = self._executor.slot_for(handler, estimate, rivals, queue.within)
-        if slot is None:
-            return False
-        slot.reserve(estimate)
-        queue.slots[slot.name] += 1
-        queue.cutting += 1
-        self._ready.rotate(queue)
-        self._spawn(self._give(queue, slot, queue.take(size), estimate))
-        return True
-
-    async def _give(self, queue: TaskQueue, slot: Slot, wanted: rg.Ranges, estimate: int | None) -> None:
+    async def _give(self, cut: Cut) -> None:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
+        queue, slot, wanted = cut.queue, cut.slot, cut.wanted
         taken, inputs = await self._read(queue, wanted)
         queue.cutting -= 1
         if not taken or self._draining or not queue.may_start:
+            cut.ticket.end()
+            cut.ticket.gate.leave(slot.name)
             queue.leave(slot.name)
             self._requeue(queue, wanted)
-            slot.unreserve(estimate)
+            slot.unreserve(cut.estimate_ns)
             self._admission.left(queue)
             self._check_idle()
             return
@@ -225,7 +204,8 @@ class Dispatcher:
             ),
             inputs=inputs,
             attempts=queue.attempts_of(taken),
-            estimate_ns=estimate,
+            estimate_ns=cut.estimate_ns,
+            ticket=cut.ticket,
             open=taken,
             granted=asyncio.get_running_loop().create_future(),
             stage=stage,
@@ -233,9 +213,11 @@ class Dispatcher:
         )
         queue.subtasks[subtask] = None
         queue.pace.last_size = subtask.count
+        self._chooser.sent(subtask)
         self._spawn(self._grant(queue, subtask))
         slot.run(subtask)
         if taken != wanted:
+            cut.ticket.give_back(rg.count(wanted) - subtask.count)
             queue.give_back(rg.subtract(wanted, taken))
         if queue.pending_count:
             self._ready.add(queue)
@@ -288,21 +270,33 @@ class Dispatcher:
         queue = self._queue_of(subtask)
         if queue is not None:
             queue.pace.learn(flush.count, work_ns)
-            self._paces[subtask.task.handler].record_ns = queue.pace.record_ns
+            self._chooser.paces[subtask.task.handler].record_ns = queue.pace.record_ns
+        subtask.ticket.ran(flush.count, work_ns)
+        if last:
+            self._chooser.over(subtask)
         subtask.commits += 1
         self._spawn(self._commit(subtask, flush, last, ack))
 
+    def runs(self, subtask: Subtask, ran_ns: int) -> None:
+        """See Reports.runs."""
+        subtask.ticket.runs(ran_ns)
+
     def returned(self, subtask: Subtask) -> None:
         """See Reports.returned."""
+        self._chooser.over(subtask)
         self._spawn(self._give_back(subtask, NOTHING, ()))
 
     def trimmed(self, subtask: Subtask, ranges: rg.Ranges) -> None:
         """See Reports.trimmed."""
+        subtask.ticket.give_back(rg.count(ranges))
         subtask.commits += 1
         self._spawn(self._trim(subtask, ranges))
 
     def lost(self, subtask: Subtask, loss: Loss) -> None:
         """See Reports.lost."""
+        ran_us = loss.ended_us - loss.started_us if loss.index is not None else 0
+        subtask.ticket.lose(loss.begun_to, ran_us * 1000)
+        self._chooser.over(subtask)
         self._spawn(self._lose(subtask, loss))
 
     def capacity(self) -> None:
@@ -378,6 +372,7 @@ class Dispatcher:
             self._requeue(queue, subtask.open)
         self._staging.ended(subtask)
         bounded = self._admission.ended(subtask)
+        bounded = subtask.ticket.gate.leave(subtask.lease.worker) or bounded
         self._check_idle()
         if subtask.open or bounded:
             self.pump()

@@ -6,8 +6,9 @@ import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.artifact import Stage
 from batchyard_server.model.task import Attempts, Flush, Lease, Task
@@ -22,6 +23,7 @@ class Subtask:
         inputs: serialized RawInputs of the records, in the order of `lease.ranges`.
         attempts: of those records that began before.
         estimate_ns: how long it will take, by what is known of the task or handler; None = nothing is known.
+        ticket: what it is charged with.
         open: indexes whose outcome is not durable yet and which were not trimmed. `lease.ranges` stays as it was cut:
             places in `inputs`, and what a worker counts, are counted in it.
         granted: done once the store has said whether the lease is held.
@@ -36,6 +38,7 @@ class Subtask:
     inputs: bytes
     attempts: dict[int, Attempts]
     estimate_ns: int | None
+    ticket: Ticket
     open: rg.Ranges
     granted: asyncio.Future[bool]
     commits: int = 0
@@ -97,6 +100,10 @@ class Reports(Protocol):
         """
         ...
 
+    def runs(self, subtask: Subtask, ran_ns: int) -> None:
+        """The present record of the subtask has run for so long. Said of slow ones only, again and again."""
+        ...
+
     def returned(self, subtask: Subtask) -> None:
         """The subtask came back untouched."""
         ...
@@ -122,6 +129,11 @@ class Slot(Protocol):
         """For people, and the `worker` of leases; unlike that of any other slot."""
         ...
 
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether a subtask that is sent now begins now: its worker has loaded the handler and has nothing to do."""
+        ...
+
     def run(self, subtask: Subtask) -> None:
         """Send the subtask behind those the slot already has."""
         ...
@@ -135,11 +147,25 @@ class Slot(Protocol):
         ...
 
 
+class Claim(NamedTuple):
+    """What a handler wants.
+
+    Attributes:
+        waits: whether slots that it does not have yet would be of use to it.
+        project: whose turn it is, of those that have records of it.
+        virtual_ns: what that one has had, see shares.Share.
+    """
+
+    waits: bool
+    project: str
+    virtual_ns: float
+
+
 class Executor(Protocol):
     """What owns workers."""
 
     def slot_for(
-        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, bool], within: Collection[str] | None = None
+        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, Claim], within: Collection[str] | None = None
     ) -> Slot | None:
         """A slot that can take a subtask of this handler now, or None.
 
@@ -149,10 +175,14 @@ class Executor(Protocol):
         Args:
             handler: Of the subtask.
             estimate_ns: How long it will take, None = nothing is known.
-            rivals: The handlers that have records of the same priority to run, this one among them; whether slots that
-                they do not have yet would be of use to them.
+            rivals: The handlers that have records to run, this one among them. Left out: those of which all that a
+                project has is of a lower priority than what it waits for.
             within: Names of the only slots that may take it; None = any.
         """
+        ...
+
+    def suits(self, slot: str, handler: str, rivals: Mapping[str, Claim]) -> bool:
+        """Whether the slot of this name will take records of this handler when it has nothing to do."""
         ...
 
     def can_start(self, handler: str) -> bool:

@@ -1,10 +1,10 @@
-"""What of one live task is still to be run, and whose turn is it? Pending indexes, subtasks, pace; and the line."""
+"""What of one live task is still to be run? Pending indexes, subtasks, pace; and the line of the tasks of a project."""
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.sizing import Pace
@@ -12,6 +12,7 @@ from batchyard_server.model import ranges as rg
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Attempts, Task
 
+OVERTAKERS = 16  # tasks that come, and have their first turn before the one that was served last has another one
 SCATTERED = 32  # ranges of pending records, more than which are no remains of what was run in order
 
 
@@ -38,6 +39,8 @@ class TaskQueue:
         barred: nothing is cut, since the task is perhaps about to be paused.
         ending: it was CANCELLING and its last worker is gone, which is being told to the store.
         dropped: it stands for its task no more; only what workers still have of it is waited for.
+        hurried: for its first record something was taken back from a worker; that is done once.
+        served: a subtask of it was cut.
         in_line: kept by Ready.
     """
 
@@ -48,11 +51,13 @@ class TaskQueue:
         "dropped",
         "ending",
         "held",
+        "hurried",
         "in_line",
         "pace",
         "pending",
         "pending_count",
         "resting",
+        "served",
         "slots",
         "subtasks",
         "task",
@@ -72,6 +77,8 @@ class TaskQueue:
         self.barred = False
         self.ending = False
         self.dropped = False
+        self.hurried = False
+        self.served = False
         self.in_line: int | None = None
 
     @property
@@ -176,26 +183,42 @@ class TaskQueue:
 
 
 class Ready:
-    """The queues that have pending records: by priority, then by handler, in round robin."""
+    """The queues of one project that have pending records: by priority, then by handler, in round robin.
+
+    Attributes:
+        handlers: how many queues there are of each; none has 0.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[int, dict[str, OrderedDict[TaskQueue, None]]] = {}
         self._priorities: list[int] = []  # ascending
+        self._last: TaskQueue | None = None  # was served last
+        self._overtakers = 0  # that have come since
+        self.handlers: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, queue: TaskQueue) -> None:
-        """Put a queue at the end of its line, if it is not in it."""
-        priority = queue.task.settings.priority
+        """Put a queue at the end of its line, if it is not in it.
+
+        One that was never served comes before the one that was served last, unless many others have overtaken that
+        already: who comes with one record does not wait for another turn of somebody who has many.
+        """
+        priority, handler = queue.task.settings.priority, queue.task.handler
         if queue.in_line == priority:
             return
         self.remove(queue)
         if priority not in self._lines:
             self._lines[priority] = {}
             insort(self._priorities, priority)
-        self._lines[priority].setdefault(queue.task.handler, OrderedDict())[queue] = None
+        line = self._lines[priority].setdefault(handler, OrderedDict())
+        line[queue] = None
         queue.in_line = priority
+        self.handlers[handler] += 1
+        if not queue.served and self._last in line and self._overtakers < OVERTAKERS:
+            line.move_to_end(self._last)
+            self._overtakers += 1
 
     def remove(self, queue: TaskQueue) -> None:
         """Take a queue out of its line, if it is in one."""
@@ -210,6 +233,9 @@ class Ready:
             del self._lines[priority]
             self._priorities.remove(priority)
         queue.in_line = None
+        self.handlers[handler] -= 1
+        if not self.handlers[handler]:
+            del self.handlers[handler]
 
     def classes(self) -> Iterator[dict[str, list[TaskQueue]]]:
         """By priority, the highest first: who is next of each handler; the one that was served longest ago first.
@@ -223,6 +249,25 @@ class Ready:
             ready = {handler: found for handler in handlers if (found := self._next(priority, handler))}
             if ready:
                 yield ready
+
+    def offers(self, may_grow: Callable[[str], bool]) -> dict[str, list[TaskQueue]]:
+        """Who is next of each handler, if it is a slot of that one that becomes free: the classes that may be served.
+
+        A slot for which a queue waits goes to none of a lower priority, so those are left out. One of which a subtask
+        is being cut may want the next slot, too.
+
+        Args:
+            may_grow: Whether another slot, whichever becomes free, would be of use to this handler.
+        """
+        found: dict[str, list[TaskQueue]] = {}
+        for ready in self.classes():
+            for handler, queues in ready.items():
+                found.setdefault(handler, []).extend(queues)
+            if any(queue.is_busy for queues in ready.values() for queue in queues):
+                break
+            if any(queues[-1].within is None and may_grow(handler) for handler, queues in ready.items()):
+                break
+        return found
 
     def _next(self, priority: int, handler: str) -> list[TaskQueue]:
         """Who is next of a line; takes out those that have nothing to give."""
@@ -246,3 +291,5 @@ class Ready:
         line = lines.pop(queue.task.handler)
         line.move_to_end(queue)
         lines[queue.task.handler] = line
+        queue.served = True
+        self._last, self._overtakers = queue, 0

@@ -6,6 +6,8 @@ from batchyard_server.model import limits
 
 TARGET_NS = 100_000_000  # a subtask of known speed lasts about this long: hides the round trip, holds no worker
 BUDGET_MS = 500  # a worker gives back what is left of a subtask after this long
+CROWDED_NS = 25_000_000  # while more queues wait than there are slots: nobody waits long for the first record
+PACED_NS = 10_000_000  # of a handler with a rate: its records begin when they are said to
 FIRST = 1  # records of the first subtask of a handler of which nothing is known
 GROWTH = 16  # a guess may be wrong: at most this many times the last size
 FRESH_MOST = 64  # records of the first subtask of a task whose handler is known
@@ -32,15 +34,21 @@ class Pace:
         else:
             self.record_ns += WEIGHT * (measured - self.record_ns)
 
-    def size(self, pending: int, slots: int) -> int:
-        """Records of the next subtask: at least 1; not so many that another slot would have none, if they take long."""
+    def size(self, pending: int, slots: int, target_ns: int = TARGET_NS) -> int:
+        """Records of the next subtask: at least 1; not so many that another slot would have none, if they take long.
+
+        Args:
+            pending: How many there are.
+            slots: How many slots may share them.
+            target_ns: About how long the subtask is to last.
+        """
         share = -(-pending // max(slots, 1))
         if self.record_ns is None:
             return max(1, min(FIRST, share))
         most = self.last_size * GROWTH if self.last_size else FRESH_MOST
         if self.last_size >= FRESH_MOST:  # by then the task's own records have shown how long they take
             share = max(share, min(pending, int(WORTH_NS / self.record_ns)))
-        return max(1, min(int(TARGET_NS / self.record_ns), most, limits.SEGMENT_RECORDS, share))
+        return max(1, min(int(target_ns / self.record_ns), most, limits.SEGMENT_RECORDS, share))
 
     def estimate_ns(self, count: int) -> int | None:
         """How long `count` records will take; None if nothing is known."""

@@ -6,13 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from batchyard_server.dispatch.protocols import Cause, Reports, Subtask
+from batchyard_server.dispatch.protocols import Cause, Claim, Reports, Subtask
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.slot import Launch, LocalSlot, Phase
 from batchyard_server.model.clock import Clock
 
 TICK_SECONDS = 0.05  # resolution of record_timeout
 RESIDENCY_NS = 1_000_000_000  # a worker with work is let go for another handler after this long at the earliest
+LAG_NS = 1_000_000_000  # of worker time that a project with slots is behind before it gets one of another handler
 
 
 class LocalExecutor:
@@ -55,20 +56,27 @@ class LocalExecutor:
         return self._handlers.can_start(handler)
 
     def slot_for(
-        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, bool], within: Collection[str] | None = None
+        self, handler: str, estimate_ns: int | None, rivals: Mapping[str, Claim], within: Collection[str] | None = None
     ) -> LocalSlot | None:
         """See Executor.slot_for: an idle worker, else a new one, else a worker with little to do."""
         if self._stopping:
             return None
         among = self._slots if within is None else [slot for slot in self._slots if slot.name in within]
-        wanting = [other for other, waits in rivals.items() if waits]
-        slot = self._warm(handler, estimate_ns, among, wanting)
+        wanting = [other for other, claim in rivals.items() if claim.waits]
+        slot = self._warm(handler, estimate_ns, among, rivals, wanting)
         if slot is None or slot.load:
             slot = self._started(handler, among, wanting) or slot
         if slot is None and within is None:
             self._make_room(handler, rivals)
         self._tick_soon()
         return slot
+
+    def suits(self, slot: str, handler: str, rivals: Mapping[str, Claim]) -> bool:
+        """See Executor.suits."""
+        found = next(each for each in self._slots if each.name == slot)
+        if found.phase is not Phase.READY or found.next_handler:
+            return False
+        return found.handler == handler or self._is_due(found, handler, rivals)
 
     def withdraw(self, subtask: Subtask, *, kill: bool) -> None:
         """See Executor.withdraw."""
@@ -96,13 +104,18 @@ class LocalExecutor:
     # -- choosing -------------------------------------------------------------------------------------------------
 
     def _warm(
-        self, handler: str, estimate_ns: int | None, among: Sequence[LocalSlot], wanting: Sequence[str]
+        self,
+        handler: str,
+        estimate_ns: int | None,
+        among: Sequence[LocalSlot],
+        rivals: Mapping[str, Claim],
+        wanting: Sequence[str],
     ) -> LocalSlot | None:
         """The least loaded worker of the handler that has room, unless it is the turn of one that is `wanting`."""
         mine = [slot for slot in among if slot.handler == handler and slot.has_room(estimate_ns)]
         if wanting and wanting != [handler]:
-            mine = [slot for slot in mine if not any(self._is_due(slot, other) for other in wanting)]
-        return min(mine, key=lambda slot: slot.load, default=None)
+            mine = [slot for slot in mine if not any(self._is_due(slot, other, rivals) for other in wanting)]
+        return min(mine, key=lambda slot: (slot.load, slot.phase is Phase.STARTING), default=None)
 
     def _started(self, handler: str, among: Sequence[LocalSlot], wanting: Sequence[str]) -> LocalSlot | None:
         """An empty slot, with a worker that is starting now."""
@@ -114,7 +127,7 @@ class LocalExecutor:
                 return slot if slot.start(handler) else None
         return None
 
-    def _make_room(self, handler: str, rivals: Collection[str]) -> None:
+    def _make_room(self, handler: str, rivals: Mapping[str, Claim]) -> None:
         """Let an idle worker of another handler go for this one, if one may be; `_started` has its slot then."""
         held = self._held()
         if not self._handlers.can_start(handler) or any(slot.next_handler == handler for slot in self._slots):
@@ -123,17 +136,25 @@ class LocalExecutor:
             slot
             for slot in self._slots
             if slot.phase is Phase.READY and slot.load == 0 and slot.handler != handler
-            if self._is_due(slot, handler) or (slot.handler not in rivals and (slot.is_inspected or not held[handler]))
+            if self._is_due(slot, handler, rivals)
+            or (slot.handler not in rivals and (slot.is_inspected or not held[handler]))
         ]
         if idle:
             min(idle, key=lambda slot: (-held[slot.handler], slot.idle_since_ns)).exchange(handler)
 
-    def _is_due(self, slot: LocalSlot, other: str) -> bool:
-        """Whether the slot's handler has had its time, and the other one has so few slots that it is its turn."""
+    def _is_due(self, slot: LocalSlot, other: str, rivals: Mapping[str, Claim]) -> bool:
+        """Whether the slot's handler has had its time, and it is the turn of the other one.
+
+        Between projects who has had less; inside a project who has so few slots.
+        """
         if slot.handler == other or self._clock.monotonic_ns() - slot.since_ns < RESIDENCY_NS:
             return False
-        held = self._held()
-        return self._handlers.can_start(other) and (not held[other] or held[slot.handler] > held[other] + 1)
+        if not self._handlers.can_start(other):
+            return False
+        held, mine, claim = self._held(), rivals.get(slot.handler), rivals[other]
+        if mine is not None and mine.project != claim.project:
+            return mine.virtual_ns - claim.virtual_ns > (LAG_NS if held[other] else 0)
+        return not held[other] or held[slot.handler] > held[other] + 1
 
     def _held(self) -> Counter[str]:
         """How many slots each handler has, or will have when the workers that are let go have ended."""

@@ -141,6 +141,11 @@ class LocalSlot:
 
     # -- Slot -----------------------------------------------------------------------------------------------------
 
+    @property
+    def begins_at_once(self) -> bool:
+        """See Slot.begins_at_once."""
+        return self.phase is Phase.READY and self.load == 0
+
     def reserve(self, estimate_ns: int | None) -> None:
         """See Slot.reserve."""
         self._reserved += 1
@@ -279,6 +284,7 @@ class LocalSlot:
                 return
             if ran_ns > STALLED_NS:
                 self._stalled = True
+                self._reports.runs(subtask, ran_ns)
                 for number in self._in_flight:
                     if number != progress.number:
                         self._ask_back(number, 0)

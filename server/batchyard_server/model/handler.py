@@ -33,6 +33,8 @@ class HandlerSpec:
         env: names of environment variables passed on.
         kill_grace_seconds: between SIGTERM and SIGKILL.
         output_type: content type of a command's output.
+        concurrency: most records of it that run at a time, over all tasks; 0 = no limit.
+        rate: most records of it that begin per second, over all tasks; 0.0 = no limit.
     """
 
     handler_id: str
@@ -46,6 +48,8 @@ class HandlerSpec:
     kill_grace_seconds: float = 1.0
     output_type: str = "text/plain"
     dash_values: bool = False
+    concurrency: int = 0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ class WaitingReason(enum.IntEnum):
     NONE = 0
     HANDLER_UNAVAILABLE = 1
     NO_SLOT = 2
+    LIMITED = 3
 
 
 class RecordState(enum.IntEnum):

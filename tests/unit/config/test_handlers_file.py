@@ -50,6 +50,8 @@ def test_every_key_is_read(tmp_path: pathlib.Path) -> None:
         path = ["code"]
         env = ["MODEL_URL", "TOKEN_2"]
         kill_grace = "2.5s"
+        concurrency = 4
+        rate = "90/m"
 
         [handlers.checksum]
         kind = "command"
@@ -57,6 +59,7 @@ def test_every_key_is_read(tmp_path: pathlib.Path) -> None:
         output_type = "text/plain; charset=utf-8"
         dash_values = true
         kill_grace = "0s"
+        rate = "0.5/h"
         """,
     )
     assert handlers["score"] == HandlerSpec(
@@ -68,6 +71,8 @@ def test_every_key_is_read(tmp_path: pathlib.Path) -> None:
         path=(str((tmp_path / "code").resolve()),),
         env=("MODEL_URL", "TOKEN_2"),
         kill_grace_seconds=2.5,
+        concurrency=4,
+        rate=1.5,
     )
     assert handlers["checksum"] == HandlerSpec(
         handler_id="checksum",
@@ -76,6 +81,7 @@ def test_every_key_is_read(tmp_path: pathlib.Path) -> None:
         output_type="text/plain; charset=utf-8",
         dash_values=True,
         kill_grace_seconds=0.0,
+        rate=0.5 / 3600,
     )
     assert {"echo", "python_audit"} <= set(handlers)
 
@@ -103,8 +109,21 @@ MISTAKES = {
     "bad kind": ('[handlers.a]\n\nkind = "http"\n', 3, "kind: 'http' is not"),
     "kind no text": ("[handlers.a]\nkind = 1\n", 2, "kind: 1 is not"),
     "unknown key": (GOOD + "timeout = 5\n", 4, "timeout: unknown key for kind python"),
-    "concurrency": (GOOD + "\n# later\nconcurrency = 4\n", 6, "concurrency: unknown key"),
-    "rate": (GOOD + 'rate = "100/s"\n', 4, "rate: unknown key"),
+    "concurrency 0": (GOOD + "\n# none\nconcurrency = 0\n", 6, "concurrency: must be from 1 to 1000000, is 0"),
+    "concurrency below 0": (GOOD + "concurrency = -1\n", 4, "concurrency: must be from 1 to 1000000, is -1"),
+    "much concurrency": (GOOD + "concurrency = 1000001\n", 4, "concurrency: must be from 1 to 1000000"),
+    "concurrency a flag": (GOOD + "concurrency = true\n", 4, "concurrency: must be a whole number, is True"),
+    "concurrency no number": (GOOD + 'concurrency = "4"\n', 4, "concurrency: must be a whole number, is '4'"),
+    "concurrency a fraction": (GOOD + "concurrency = 1.5\n", 4, "concurrency: must be a whole number, is 1.5"),
+    "rate a number": (GOOD + "rate = 100\n", 4, "rate: must be a string, is 100"),
+    "rate without a period": (GOOD + 'rate = "100"\n', 4, "rate: '100' is not a rate such as 100/s"),
+    "rate of another period": (GOOD + 'rate = "100/d"\n', 4, "rate: '100/d' is not a rate"),
+    "rate with a space": (GOOD + 'rate = "100 /s"\n', 4, "rate: '100 /s' is not a rate"),
+    "rate below 0": (GOOD + 'rate = "-1/s"\n', 4, "rate: '-1/s' is not a rate"),
+    "empty rate": (GOOD + 'rate = ""\n', 4, "rate: must not be empty"),
+    "rate 0": (GOOD + 'rate = "0/s"\n', 4, "rate: must be from one record a day to 1000000/s, is '0/s'"),
+    "low rate": (GOOD + 'rate = "0.04/h"\n', 4, "rate: must be from one record a day"),
+    "high rate": (GOOD + 'rate = "1000001/s"\n', 4, "rate: must be from one record a day"),
     "key of the other kind": (GOOD + 'argv = ["x"]\n', 4, "argv: unknown key for kind python"),
     "path of a command": ('[handlers.a]\nkind = "command"\nargv = ["x"]\npath = ["."]\n', 4, "path: unknown key"),
     "no callable": ('[handlers.a]\nkind = "python"\n', 1, "callable is required"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -43,9 +44,19 @@ def reason(record: RecordInfo) -> str:
 class Stage:
     """One server without processes and disk."""
 
-    def __init__(self, *, slots: int = 1, handlers: Sequence[str] = ("echo",), automatic: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 1,
+        handlers: Sequence[str] = ("echo",),
+        limits: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        weights: Mapping[str, float] = MappingProxyType({}),
+        automatic: bool = True,
+    ) -> None:
         self.slots = slots
         self.handlers = handlers
+        self.limits = limits  # by handler: fields of its HandlerSpec
+        self.weights = weights  # by project; others have 1
         self.clock = FakeClock()
         self.randomness = SeededRandomness()
         self._outside = asyncio.all_tasks()  # which are no part of the server
@@ -56,7 +67,9 @@ class Stage:
 
     def assemble(self) -> None:
         """Put a server together, the first or one after a restart."""
-        specs = {name: HandlerSpec(handler_id=name, kind=Kind.PYTHON) for name in self.handlers}
+        specs = {
+            name: HandlerSpec(handler_id=name, kind=Kind.PYTHON, **self.limits.get(name, {})) for name in self.handlers
+        }
         self.book = HandlerBook(specs, Isolation.SUBREAPER, first_retry_seconds=0)
         self.executor = LocalExecutor(slots=self.slots, handlers=self.book, launcher=self.launcher, clock=self.clock)
         self.dispatcher = Dispatcher(
@@ -68,6 +81,8 @@ class Stage:
             clock=self.clock,
             randomness=SeededRandomness(),
             failpoints=OFF,
+            handlers=specs,
+            weight_of=lambda project: self.weights.get(project, 1.0),
             look_seconds=0,
             retry_seconds=0,
         )
@@ -89,9 +104,11 @@ class Stage:
         """Workers that are not reaped, the oldest first."""
         return self.launcher.living
 
-    def create(self, records: int = 1, *, handler: str = "echo", size: int = 0, **settings: Any) -> Held:
+    def create(
+        self, records: int = 1, *, handler: str = "echo", project: str = "p", size: int = 0, **settings: Any
+    ) -> Held:
         """Store a QUEUED task with these settings."""
-        new = tasks.new_task(f"t{self.store.created}", records, size=size)
+        new = tasks.new_task(f"t{self.store.created}", records, project=project, size=size)
         task = replace(new.task, handler=handler, settings=Settings(**settings))
         return self.store.held[self.store.create(replace(new, task=task)).key]
 
@@ -122,10 +139,13 @@ class Stage:
             await asyncio.sleep(0)
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Time passes, and everybody looks at the clock: the executor at its slots, the retrier at what waits."""
+        """Time passes, and all look at the clock: the executor at its slots, the retrier and the gates at who waits."""
         self.clock.advance(seconds)
+        if self.executor._ticking is not None:
+            self.executor._ticking.cancel()  # the machine's time is none of ours
         self.executor._tick()
         self.dispatcher._retrier._look({})
+        self.dispatcher._gates.look()
 
     async def load(self) -> None:
         """Every worker that was started loads its handler."""
@@ -181,10 +201,16 @@ class Stage:
         assert self.dispatcher._admission._leaving == {}
         assert self.dispatcher._admission._holds == {}
         assert not self.dispatcher._ready
+        assert self.dispatcher._ready._shares._shares == {}
         self.check_slots()
 
     def check_slots(self) -> None:
-        """The slots have given everything back."""
+        """The slots have given everything back, and nobody is charged for anything."""
+        assert self.dispatcher._gates._timer is None or self.dispatcher._ready
+        for gate in self.dispatcher._gates._gates.values():
+            assert not gate._slots
+            assert gate.bucket is None or not gate.bucket.unbegun
+        assert not any(self.dispatcher._chooser._at.values())
         for slot in self.executor._slots:
             assert (slot.load, slot._work_ns, slot._unknown, slot._asked_back) == (0, 0, 0, {})
             assert slot.running() is None

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from batchyard_server.dispatch import ends
+from batchyard_server.dispatch.gates import Gate
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
+from batchyard_server.dispatch.shares import Shares
+from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.states import StopReason, SubtaskState, TaskState
 from batchyard_server.model.subtask import COMPLETED, RETURNED, Killed
@@ -205,12 +208,14 @@ def a_loss(cause: Cause, *, begun_to: int = 0, index: int | None = None) -> Loss
 
 
 async def a_subtask() -> Subtask:
+    shares = Shares(lambda _: 1.0)
     return Subtask(
         task=make.new_task("t", 2).task,
         lease=Lease(task_key=1, generation=1, ranges=[(0, 2)], worker="w"),
         inputs=b"",
         attempts={},
         estimate_ns=None,
+        ticket=Ticket(shares, shares.of("p"), Gate(), slot="w", count=2, ns=None),
         open=[(0, 2)],
         granted=asyncio.get_running_loop().create_future(),
     )

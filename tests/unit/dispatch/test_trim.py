@@ -32,10 +32,10 @@ class Scene:
             stage.create(1)
             await stage.turn()
             assert stage.workers[0].step()
-        stage.dispatcher._slots = 1  # all in one subtask
+        stage.dispatcher._chooser.slots = 1  # all in one subtask
         held = stage.create(records, **options)
         await stage.turn()
-        stage.dispatcher._slots = 2
+        stage.dispatcher._chooser.slots = 2
         slow = next(worker for worker in stage.workers if worker.running is None and worker.step())
         for _ in range(2 * at):
             slow.step()

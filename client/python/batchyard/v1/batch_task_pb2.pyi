@@ -57,9 +57,11 @@ class BatchTaskInfo(_message.Message):
         WAITING_REASON_UNSPECIFIED: _ClassVar[BatchTaskInfo.WaitingReason]
         HANDLER_UNAVAILABLE: _ClassVar[BatchTaskInfo.WaitingReason]
         NO_SLOT: _ClassVar[BatchTaskInfo.WaitingReason]
+        LIMITED: _ClassVar[BatchTaskInfo.WaitingReason]
     WAITING_REASON_UNSPECIFIED: BatchTaskInfo.WaitingReason
     HANDLER_UNAVAILABLE: BatchTaskInfo.WaitingReason
     NO_SLOT: BatchTaskInfo.WaitingReason
+    LIMITED: BatchTaskInfo.WaitingReason
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
