@@ -35,7 +35,7 @@ class _Kind:
 class _Made(NamedTuple):
     """A task that is to be stored: where it stands in the call, its kind, its request."""
 
-    index: int
+    place: int
     kind: _Kind
     new: NewTask
     request: RequestKey | None
@@ -54,7 +54,7 @@ async def create_tasks(deps: Deps, asked: CreateTasks) -> bytes:
             [(each.new, each.request) for each in made], asked.request, atomic=asked.atomic
         )
     except Refused as refused:
-        raise placed(refused.error, made[refused.position].index) from None
+        raise placed(refused.error, made[refused.position].place) from None
     deps.failpoints.hit("engine.create.after_store")
     await _answer(deps, made, stored, results)
     return results.serialized()
@@ -140,13 +140,13 @@ async def _answer(deps: Deps, made: Sequence[_Made], stored: Sequence[Task | Bat
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         if isinstance(found, BatchyardError):
-            results.status(each.index, statuses.to_status(found).SerializeToString())
+            results.status(each.place, statuses.to_status(found).SerializeToString())
         elif found.uid == each.new.task.uid:
             kind = each.kind
             names = f"{kind.operations}{found.operation}", f"{kind.tasks}{found.task_id}"
-            results.operation(each.index, kind.stamp.operation(*names))
+            results.operation(each.place, kind.stamp.operation(*names))
         else:
-            earlier.append((each.index, found))
+            earlier.append((each.place, found))
     for number, (index, task) in enumerate(earlier):
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
