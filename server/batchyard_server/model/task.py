@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.settings import DEFAULTS, Settings
@@ -128,8 +129,7 @@ class NewTask:
     mutable: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestKey:
+class RequestKey(NamedTuple):
     """Identity of one idempotent call (AIP-155): `digest` covers verb and content without the request_id."""
 
     project: str
