@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from batchyard_server.model.names import OperationName, TaskName
@@ -100,6 +100,30 @@ class Task:
         if state is self.state:
             return self
         return replace(self, state=state, update_us=now_us, transition_us=now_us)
+
+
+def twins(like: Task) -> Callable[[int, str, str, str, bytes], Task]:
+    """What makes tasks like that one, given their own key, task_id, uid, operation and fixed.
+
+    It takes less than half the time of the constructor, which looks up how to set each of the fields of a frozen class:
+    that counts where a thousand of them are made at once.
+    """
+    shared = [(setter, getattr(like, name)) for name, setter in _SETTERS.items() if name not in _OWN]
+    own = [_SETTERS[name] for name in _OWN]
+
+    def make(*values: int | str | bytes) -> Task:
+        task = object.__new__(Task)
+        for setter, value in shared:
+            setter(task, value)
+        for setter, value in zip(own, values, strict=True):
+            setter(task, value)
+        return task
+
+    return make
+
+
+_OWN = ("key", "task_id", "uid", "operation", "fixed")
+_SETTERS = {each.name: Task.__dict__[each.name].__set__ for each in fields(Task)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
