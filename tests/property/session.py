@@ -184,11 +184,10 @@ class Session:
     def _check_turns(self, granted: Sequence[Task]) -> None:
         """Nothing went to a task of a lower priority while one of a higher waited, before and still, and got nothing.
 
-        What was taken back of a task, since its settings changed, waits again only when its lease has ended. One whose
-        time has come waits no more, if the server has noticed.
+        What was taken back of a task, since its settings changed, waits again only when its lease has ended.
         """
         waiting = self.model.waiting()
-        for task, other in itertools.product(granted, waiting & self._waiting - {*granted, *self.model.due()}):
+        for task, other in itertools.product(granted, waiting & self._waiting - set(granted)):
             if task.config["handler"] == other.config["handler"] and priority(task) < priority(other):
                 raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")
         self._waiting = waiting
