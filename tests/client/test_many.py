@@ -123,6 +123,14 @@ def test_a_call_that_is_refused_as_a_whole_is_an_error(client: Any, server: Fake
         list(client.batch.run_many(tasks(3)))
 
 
+def test_a_message_that_is_too_large_is_not_sent_again_and_again(client: Any, server: FakeServer) -> None:
+    request = service.CreateBatchTaskRequest(batch_task={"handler": "echo"}, records=[{"payload": {"text": "x"}}])
+    request.records[0].payload.text = "x" * 5 * 1024 * 1024
+    with pytest.raises(batchyard.ResourceExhaustedError):
+        list(client.batch.run_many([request]))
+    assert server.batches == []
+
+
 def test_the_same_request_id_makes_the_same_tasks_once(
     connect: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

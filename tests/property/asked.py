@@ -14,6 +14,7 @@ from tests.property.life import SECOND, Task
 
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 IDS = ("", "a", "b", "A", "c", "d")
+IDS_OF_MANY = (("", ""), ("a", "b", "A"), ("", "c"), ("d", "d", ""))
 UNAVAILABLE, INVALID_ARGUMENT = Result(14), Result(3)
 RESULTS = (SUCCESS, SUCCESS, UNAVAILABLE, INVALID_ARGUMENT, Result(14, retryable=False), Result(3, retryable=True))
 HOURS, DAYS = 3600.0, 86_400.0

@@ -51,6 +51,17 @@ class Callers(Verbs):
         ]
         self.do("create", project, task_id, self.suited(config), given, start, request=request)
 
+    @precondition(lambda self: len(self.model.tasks) < MOST_TASKS - 2)
+    @rule(config=CONFIG, ids=st.sampled_from(asked.IDS_OF_MANY), records=st.integers(0, 2), request=YES)
+    def create_many(self, config: dict[str, Any], ids: tuple[str, ...], records: int, request: bool) -> None:
+        """In one call, every other one a draft."""
+        suited = self.suited(config)
+        creates = [
+            (task_id, suited, [("", str(next(self.texts))) for _ in range(records)], number % 2 == 0)
+            for number, task_id in enumerate(ids)
+        ]
+        self.do_many("p", creates, request=request)
+
     @precondition(has_tasks)
     @rule(who=SMALL, records=st.integers(0, 3), gap=st.integers(-1, 1), ids=YES)
     def fill(self, who: int, records: int, gap: int, ids: bool) -> None:

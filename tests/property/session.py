@@ -95,6 +95,29 @@ class Session:
         judge.same("next_index", [each.next_index for each in answers], expected)
         self.sync()
 
+    def create_many(
+        self,
+        project: str,
+        asked_for: Sequence[tuple[service.CreateBatchTaskRequest, Callable[[], tuple[Task, bool]]]],
+    ) -> None:
+        """BatchCreateBatchTasks: each request, and the same asked of the model, is as one of its own."""
+        request = service.BatchCreateBatchTasksRequest(
+            parent=f"projects/{project}", requests=[each for each, _ in asked_for]
+        )
+        answer = self.world.call("BatchCreateBatchTasks", request, service.BatchCreateBatchTasksResponse)
+        judge.same("how many", [len(answer.results)], [len(asked_for)])
+        for result, (_, act) in zip(answer.results, asked_for, strict=True):
+            refusal = made = None
+            try:
+                made = act()
+            except Refusal as error:
+                refusal = error
+            judge.refused(result.status if result.WhichOneof("result") == "status" else None, refusal)
+            if made is not None:
+                self.learn(made[0], result.operation)
+                self.check_answer(result.operation, made[0])
+        self.sync()
+
     def learn(self, task: Task, operation: lro.Operation) -> None:
         """What the server chose for a task that it has made."""
         metadata = BatchTaskMetadata()

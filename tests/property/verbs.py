@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.longrunning import operations_pb2 as lro
@@ -162,6 +163,19 @@ class Verbs(RuleBasedStateMachine):
         if is_new:
             self.session.learn(task, operation)
         self.session.check_answer(operation, task)
+
+    def do_many(self, project: str, creates: list[tuple[Any, ...]], *, request: bool) -> None:
+        """Create tasks in one call; those with a request_id may be repeated later, alone."""
+        self.played.rules["create many"] += 1
+        asked_for: list[tuple[service.CreateBatchTaskRequest, Callable[[], tuple[Task, bool]]]] = []
+        for arguments in creates:
+            number = next(self.requests) if request else 0
+            if number:
+                self.calls.append(("create", (project, *arguments), number))
+            call = Call(asked.request_id(number), ("create", repr((project, *arguments))))
+            act = partial(self.model.create, call, project, *arguments[:-1], start=arguments[-1])
+            asked_for.append((asked.create(project, *arguments, call.request), act))
+        self.session.create_many(project, asked_for)
 
     def _start(self, call: Call, name: str, etag: str) -> None:
         request = service.StartBatchTaskRequest(name=name, etag=etag, request_id=call.request)

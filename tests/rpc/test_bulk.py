@@ -241,6 +241,15 @@ async def test_a_repeated_batch_answers_each_as_it_is_now(tmp_path: pathlib.Path
         assert await listed(server) == {"t0", "t1", "t2", "t3", "t4", "u"}
 
 
+async def test_one_request_that_comes_twice_in_a_call_is_one(server: Served) -> None:
+    own = fresh_request_id()
+    same, other = create("a", request_id=own), create("b", request_id=own)
+    made = await results(server, batch(same, create("c"), same, other))
+    assert made[0] == made[2] == await server.operations.GetOperation(lro.GetOperationRequest(name=made[0].name))
+    assert (made[3].code, made[3].reason) == (Code.ALREADY_EXISTS, Reason.REQUEST_ID_REUSED)
+    assert await listed(server) == {"a", "c"}
+
+
 async def test_a_repeated_batch_creates_what_is_missing(server: Served) -> None:
     await server.tasks.CreateBatchTask(create("t1", start=False))
     request = batch(create("t0"), create("t1"), create("t2"), request_id=fresh_request_id())

@@ -72,7 +72,7 @@ def create_tasks(raw: bytes) -> CreateTasks:
 
 def derived_key(request: RequestKey, index: int) -> RequestKey:
     """What one create of a call, which has no request_id itself, is known by. No caller's id has a slash in it."""
-    return RequestKey(project=request.project, request_id=f"{request.request_id}/{index}", digest=request.digest)
+    return RequestKey(request.project, f"{request.request_id}/{index}", request.digest)
 
 
 def _remembering(read: Callable[[BatchTaskInfo], Configuration]) -> Callable[[BatchTaskInfo], Configuration]:

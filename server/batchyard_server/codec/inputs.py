@@ -51,9 +51,9 @@ class Append:
     size: int
 
 
-def created_inputs(raw: shadow_pb2.RawCreate, request: service.CreateBatchTaskRequest) -> Inputs:
-    """The records of a CreateBatchTask; both are made of the same bytes. Raises InvalidArgument."""
-    return _check(raw.records, request.records) if request.records else Inputs((), ())
+def created_inputs(raws: Iterable[bytes], records: Sequence[RecordInput]) -> Inputs:
+    """The records of a CreateBatchTask, as bytes and parsed. Raises InvalidArgument."""
+    return _check(raws, records) if records else Inputs((), ())
 
 
 def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
@@ -75,8 +75,11 @@ def append(raw: bytes, request: service.AppendRecordsRequest) -> Append:
     )
 
 
-def _check(raws: Iterable[bytes], records: Iterable[RecordInput]) -> Inputs:
+def _check(raws: Iterable[bytes], records: Sequence[RecordInput]) -> Inputs:
     kept = list(raws)
+    if len(kept) == 1 and len(kept[0]) <= _SMALLEST_BOUND:  # of many small tasks every step counts
+        record_id = records[0].record_id
+        return Inputs(kept, [(record_id, 0)] if record_id else ())
     record_ids = list(map(_RECORD_ID, records))
     ids = (
         [(record_id, position) for position, record_id in enumerate(record_ids) if record_id] if any(record_ids) else []

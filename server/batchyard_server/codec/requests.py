@@ -108,18 +108,19 @@ def checked_create(
     if request.batch_task_id:
         check_id(request.batch_task_id, limits.ID.field)
     asked = read(request.batch_task)
-    at_most(limits.RECORDS, len(request.records))
-    start = request.start if request.HasField("start") else True
-    if start and not request.records:
+    records = request.records
+    at_most(limits.RECORDS, len(records))
+    start = request.start or not request.HasField("start")
+    if start and not records:
         raise InvalidArgument("records", "a task cannot start without records", reason=Reason.NO_RECORDS)
     return CreateTask(
         project=project,
         task_id=request.batch_task_id,
         configuration=asked,
-        inputs=inputs.created_inputs(raw, request),
+        inputs=inputs.created_inputs(raw.records, records),
         start=start,
         validate_only=request.validate_only,
-        request=request_key("create", project, request),
+        request=request_key("create", project, request) if request.request_id else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from batchyard_server.model import limits
 from batchyard_server.model.clock import uuid7s
 from batchyard_server.model.errors import BatchyardError, InvalidArgument, NotFound, Refused, placed
 from batchyard_server.model.names import OperationName, TaskName
-from batchyard_server.model.task import NewTask, RequestKey, Task
+from batchyard_server.model.task import NewTask, RequestKey, Task, twins
 
 SLICE = 100  # creates that are made, or answered, before others have their turn: about 2 ms
 ROOM_BYTES = 1024  # of an operation without its end: kept free for each that is not in the answer yet
@@ -24,9 +24,10 @@ ROOM_BYTES = 1024  # of an operation without its end: kept free for each that is
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Tasks that differ in names and ids alone: one of them, what makes the bytes of the others, how names begin."""
+    """Tasks that differ in names and ids alone: one of them, what makes the others and their bytes, how names begin."""
 
     like: Task
+    twin: Callable[[int, str, str, str, bytes], Task]
     stamp: Stamp
     tasks: str
     operations: str
@@ -35,7 +36,7 @@ class _Kind:
 class _Made(NamedTuple):
     """A task that is to be stored: where it stands in the call, its kind, its request."""
 
-    index: int
+    place: int
     kind: _Kind
     new: NewTask
     request: RequestKey | None
@@ -54,7 +55,7 @@ async def create_tasks(deps: Deps, asked: CreateTasks) -> bytes:
             [(each.new, each.request) for each in made], asked.request, atomic=asked.atomic
         )
     except Refused as refused:
-        raise placed(refused.error, made[refused.position].index) from None
+        raise placed(refused.error, made[refused.position].place) from None
     deps.failpoints.hit("engine.create.after_store")
     await _answer(deps, made, stored, results)
     return results.serialized()
@@ -98,38 +99,21 @@ def _kind(deps: Deps, asked: CreateTask, kinds: dict[tuple[int, bool, int], _Kin
         if kind is None:
             like = create.new_task(deps, asked)
             tasks, operations = str(TaskName(asked.project, "")), str(OperationName(asked.project, ""))
-            kind = _Kind(like, Stamp(like, asked.configuration), tasks, operations)
+            kind = _Kind(like, twins(like), Stamp(like, asked.configuration), tasks, operations)
         kinds[key] = kind
     return kind
 
 
 def _new(asked: CreateTask, kind: _Kind, key: int, uid: str, operation: str) -> NewTask:
     """What is stored of one."""
-    like, stamp = kind.like, kind.stamp
     task_id = asked.task_id or uid
-    task = Task(
-        key=key,
-        project=asked.project,
-        task_id=task_id,
-        uid=uid,
-        operation=operation,
-        handler=like.handler,
-        state=like.state,
-        fixed=stamp.fixed(f"{kind.tasks}{task_id}", uid),
-        create_us=like.create_us,
-        update_us=like.create_us,
-        transition_us=like.create_us,
-        total=like.total,
-        parameters=like.parameters,
-        settings=like.settings,
-        due_us=like.due_us,
-    )
+    task = kind.twin(key, task_id, uid, operation, kind.stamp.fixed(f"{kind.tasks}{task_id}", uid))
     return NewTask(
         task=task,
         segments=segments.cut_inputs(asked.inputs.records, 0),
         record_ids=list(asked.inputs.ids),
-        like=like,
-        mutable=stamp.mutable(f"{kind.operations}{operation}", task.etag),
+        like=kind.like,
+        mutable=kind.stamp.mutable(f"{kind.operations}{operation}", task.etag),
     )
 
 
@@ -140,13 +124,13 @@ async def _answer(deps: Deps, made: Sequence[_Made], stored: Sequence[Task | Bat
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
         if isinstance(found, BatchyardError):
-            results.status(each.index, statuses.to_status(found).SerializeToString())
+            results.status(each.place, statuses.to_status(found).SerializeToString())
         elif found.uid == each.new.task.uid:
             kind = each.kind
             names = f"{kind.operations}{found.operation}", f"{kind.tasks}{found.task_id}"
-            results.operation(each.index, kind.stamp.operation(*names))
+            results.operation(each.place, kind.stamp.operation(*names))
         else:
-            earlier.append((each.index, found))
+            earlier.append((each.place, found))
     for number, (index, task) in enumerate(earlier):
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
 
 from batchyard_server.model.artifact import Folder, NewArtifact
 from batchyard_server.model.names import OperationName, TaskName
@@ -107,6 +108,30 @@ class Task:
         return replace(self, state=state, update_us=now_us, transition_us=now_us)
 
 
+def twins(like: Task) -> Callable[[int, str, str, str, bytes], Task]:
+    """What makes tasks like that one, given their own key, task_id, uid, operation and fixed.
+
+    It takes less than half the time of the constructor, which looks up how to set each of the fields of a frozen class:
+    that counts where a thousand of them are made at once.
+    """
+    shared = [(setter, getattr(like, name)) for name, setter in _SETTERS.items() if name not in _OWN]
+    own = [_SETTERS[name] for name in _OWN]
+
+    def make(*values: int | str | bytes) -> Task:
+        task = object.__new__(Task)
+        for setter, value in shared:
+            setter(task, value)
+        for setter, value in zip(own, values, strict=True):
+            setter(task, value)
+        return task
+
+    return make
+
+
+_OWN = ("key", "task_id", "uid", "operation", "fixed")
+_SETTERS = {each.name: Task.__dict__[each.name].__set__ for each in fields(Task)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSegment:
     """Consecutive records as stored: `blob` is a serialized RawInputs of `count` records from index `first` on."""
@@ -134,8 +159,7 @@ class NewTask:
     mutable: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestKey:
+class RequestKey(NamedTuple):
     """Identity of one idempotent call (AIP-155): `digest` covers verb and content without the request_id."""
 
     project: str

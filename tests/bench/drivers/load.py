@@ -40,7 +40,7 @@ def _batches(tasks: int = 1000) -> Bodies:
 
 
 def bodies(kind: str, given: list[str]) -> Bodies:
-    """Request bytes without end: `given` (base64) in turns, creates, or batches of them; each with its own request_id."""
+    """Request bytes without end: `given` (base64) in turns, creates, or batches of them, each with a new request_id."""
     if kind == "given":
         return itertools.cycle([base64.b64decode(text) for text in given])
     if kind == "batches of creates":

@@ -193,7 +193,8 @@ class AsyncMany:
             timeout = max(deadline - now(), 0.0)
             response = await call(self._connection.service.BatchCreateBatchTasks, request, timeout)
         except RpcError as error:
-            if error.code not in PASSING:
+            # Without a reason it is gRPC's own RESOURCE_EXHAUSTED: the message is too large, and stays so.
+            if error.code not in PASSING or (error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason):
                 raise
             for item in items:
                 item.error = error

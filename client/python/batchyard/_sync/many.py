@@ -190,7 +190,8 @@ class Many:
             timeout = max(deadline - now(), 0.0)
             response = call(self._connection.service.BatchCreateBatchTasks, request, timeout)
         except RpcError as error:
-            if error.code not in PASSING:
+            # Without a reason it is gRPC's own RESOURCE_EXHAUSTED: the message is too large, and stays so.
+            if error.code not in PASSING or (error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason):
                 raise
             for item in items:
                 item.error = error

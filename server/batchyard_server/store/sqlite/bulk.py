@@ -24,22 +24,22 @@ def create(
         requests.remember_batch(tx, request)
     answers: list[Task | BatchyardError] = []
     new: list[Create] = []
+    made: dict[int, Task] = {}
     tx.on_undo(partial(_forget, tx, new))
     for position, (create, own) in enumerate(creates):
         try:
-            before = submit.created_before(tx, own)
-            if before is None:
-                submit.check_new(tx, create)
-                inputs.check_new_ids(tx, create.record_ids)
+            known = requests.known_to_create(tx, own)
+            if known is not None:
+                answers.append(made.get(known[0]) or submit.created_before(tx, *known))
+                continue
+            submit.check_new(tx, create)
+            inputs.check_new_ids(tx, create.record_ids)
         except BatchyardError as error:
             if atomic:
                 raise Refused(position, error) from None
             answers.append(error)
             continue
-        if before is not None:
-            answers.append(before)
-            continue
-        task = create.task
+        task = made[create.task.key] = create.task
         answers.append(task)
         new.append((create, own))
         tx.names[task.project, task.task_id.lower()] = task.key  # at once: the next one may have the same id

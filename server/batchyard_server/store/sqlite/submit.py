@@ -38,9 +38,9 @@ class Keys:
 
 def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, request: RequestKey | None) -> Task:
     """See Store.create_task."""
-    before = created_before(tx, request)
-    if before is not None:
-        return before
+    known = requests.known_to_create(tx, request)
+    if known is not None:
+        return created_before(tx, *known)
     check_new(tx, new)
     total = sum(segment.count for segment in new.segments)
     task = replace(new.task, key=keys.next(), total=total)
@@ -53,12 +53,8 @@ def create(tx: Transaction, *, keys: Keys, recent: inputs.Recent, new: NewTask, 
     return task
 
 
-def created_before(tx: Transaction, request: RequestKey | None) -> Task | None:
-    """The task that an earlier create with this request made. Raises as Store.create_task, if it is gone."""
-    known = requests.known_to_create(tx, request)
-    if known is None:
-        return None
-    key, name = known
+def created_before(tx: Transaction, key: int, name: TaskName) -> Task:
+    """The task that an earlier call made, as it is now. Raises NotFound if it, or its operation, is gone."""
     held = tasks.entry(tx, key)
     if held is None:
         raise tasks.not_found(name)
