@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2
 
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard_server.model.errors import Code, Reason
+from batchyard_server.rpc.health import Health
+from batchyard_server.rpc.interceptors.errors import Context
 from tests.rpc import world
 from tests.rpc.test_append import message
 from tests.rpc.test_errors import drained, fail
@@ -119,6 +121,17 @@ async def test_watches_do_not_hold_up_the_end(server: Served) -> None:
     server.rpc.drain()
     await asyncio.wait_for(server.rpc.stop(10 * SECONDS), SECONDS)
     assert [each.status for each in await drained(watch)] == [Status.NOT_SERVING]
+
+
+async def test_a_health_watch_that_is_slow_hears_the_last_word() -> None:
+    """It is still being sent one status when the next one comes and all watches are closed."""
+    health = Health(("a.service",))
+    watch = health.watch(health_pb2.HealthCheckRequest().SerializeToString(), cast("Context", None))
+    told = [await anext(watch)]
+    health.set_serving(False)
+    health.close()
+    told += [each async for each in watch]
+    assert [Status.FromString(each).status for each in told] == [Status.SERVING, Status.NOT_SERVING]
 
 
 async def test_health_of_each_service(server: Served) -> None:

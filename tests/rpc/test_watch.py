@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo, RecordCounts
 from batchyard.v1.record_pb2 import RecordInfo
+from batchyard_server.engine.live import NullLive
 from batchyard_server.model.errors import Code, Reason
 from tests.rpc.stages import FINAL, info, put
 from tests.rpc.test_lifecycle import metadata, response
@@ -141,6 +142,43 @@ async def test_counts_come_five_times_a_second_at_most(tmp_path: pathlib.Path) -
         succeeded = [each.counts.succeeded for each in watcher.messages]
         assert succeeded == sorted(set(succeeded)) or succeeded[:2] == [0, 0]
         await watcher.close()
+
+
+class Busy(NullLive):
+    """So many records of every task run."""
+
+    records = 0
+
+    def running(self, task_key: int) -> frozenset[int]:
+        """See Live.running."""
+        return frozenset(range(self.records))
+
+
+async def test_it_tells_how_many_records_run(tmp_path: pathlib.Path) -> None:
+    """Without anything being committed, and without an end of the order."""
+    live = Busy()
+    async with serving(tmp_path, live=live) as server:
+        await server.tasks.CreateBatchTask(create("t", records=3))
+        lease = await server.lease(name("t"), [0, 1, 2])
+        watchers = [Watcher(server, "t", include_records=True), Watcher(server, include_records=True)]
+        for watcher in watchers:
+            await watcher.next()
+        await watchers[1].next()
+        await watching(server, 2)
+        live.records = 2
+        for watcher in watchers:
+            told = await watcher.until(lambda each: each.counts.running == 2)
+            assert (told.state, told.counts.pending, told.done) == (State.RUNNING, 1, False)
+            await watcher.close()
+        await server.end(name("t"), lease, ok=[1, 2])
+        rest = [
+            Watcher(server, "t", include_records=True, token=watchers[0].token),
+            Watcher(server, include_records=True, token=watchers[1].token),
+        ]
+        for watcher in rest:
+            await watcher.until(lambda each: each.counts.succeeded == 2)
+            assert watcher.indexes == [1, 2]
+            await watcher.close()
 
 
 async def test_a_change_of_the_configuration_is_told(server: Served) -> None:

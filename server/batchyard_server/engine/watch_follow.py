@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from batchyard_server.codec import watch as codec
 from batchyard_server.engine.deps import Deps
-from batchyard_server.engine.watch_hub import Hub, Shown, Topic, joined
+from batchyard_server.engine.watch_hub import Hub
+from batchyard_server.engine.watch_topic import Shown, Topic, joined
 from batchyard_server.model.errors import TokenExpired
 
 
@@ -21,6 +22,7 @@ class Follower:
         self._project = project
         self._task_key = task_key
         self.seq = seq
+        self._number = 0
 
     async def check(self) -> None:
         """Raise TokenExpired if not everything after the place is kept."""
@@ -39,13 +41,15 @@ class Follower:
         """The next changes, and the number up to which they are all. None: it was quiet, or the server drains."""
         quiet = False
         while self.seq >= topic.since:
-            changes, upto = topic.after(self.seq), max(self._hub.seen(topic), self.seq)
+            changes, upto = topic.after(self.seq, self._number), max(self._hub.seen(topic), self.seq)
+            self._number = topic.number
             if changes:
                 return changes, upto
             self.seq = upto
             if quiet:
                 return None
             quiet = not await self._hub.wait(topic)
+        self._number = 0
         return await self.read(topic.since)
 
     async def message(self, shown: Shown, token: str) -> bytes:

@@ -7,176 +7,36 @@ or comes from earlier, reads the store's log until it is there. Nothing is queue
 the log and takes what comes after it when its client has room.
 
 Counts are held back so that a topic shows them five times a second at most, joined with what follows of their task.
-All else goes out at once, unless counts that come before it are held back.
+All else goes out at once, unless counts that come before it are held back. That other records run now, which no commit
+says, is looked at twice a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 
-from batchyard_server.codec import watch as codec
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.watch_outcomes import Outcomes
-from batchyard_server.model.task import Operation
+from batchyard_server.engine.watch_topic import Shown, Topic, wake
+from batchyard_server.model.states import TaskState
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.protocols import TaskEvent
 
 PACE_SECONDS = 0.2  # between two messages with counts of a topic
+RUNNING_SECONDS = 0.5  # between two looks at how many records run
 QUIET_SECONDS = 13.0  # without a message: then one has only a token
 TICK_SECONDS = 1.0  # between two looks at who had no message; with the above less than the 15 s that are promised
 REMEMBERED_BYTES = 16 * 1024 * 1024  # of shown changes, over all topics
-_SHOWN_BYTES = 1500  # of one without large parts, about
 
 
-class Shown:
-    """A change as watchers see it; its bytes are made when they are first needed.
-
-    Attributes:
-        entry: the change.
-        ended: the operation with its snapshot, if the generation ended in it and that is at hand.
-        silent: its counts are not shown, since a later change of the task is on its way; its outcomes are.
-    """
-
-    __slots__ = ("_joined", "_messages", "ended", "entry", "silent")
-
-    def __init__(self, entry: LogEntry, ended: Operation | None = None) -> None:
-        self.entry = entry
-        self.ended = ended
-        self.silent = False
-        self._joined: list[tuple[int, int]] = [(entry.seq, entry.first_sequence)]
-        self._messages: dict[Hashable, bytes] = {}
-
-    def join(self, earlier: Shown) -> None:
-        """Take over the outcomes of the change right before it, of the same task, which is not shown."""
-        self._joined = earlier._joined + self._joined
-
-    @property
-    def first_seq(self) -> int:
-        """Number of the first change that it stands for."""
-        return self._joined[0][0]
-
-    def first_after(self, seq: int) -> int:
-        """Completion number of the first outcome that came with it for somebody who has seen all up to `seq`."""
-        return next((first for number, first in self._joined if number > seq), self.entry.next_sequence)
-
-    @property
-    def weight(self) -> int:
-        """Bytes in memory, about: what it holds, and that once more for the wire, with two or three tokens."""
-        ended = len(self.ended.metadata) + len(self.ended.result) if self.ended is not None else 0
-        return _SHOWN_BYTES + 4 * (len(self.entry.error) + ended)
-
-    def message(self, token: str, running: int) -> bytes:
-        """The change with the token of those who have seen it; `running`: how many records run now."""
-        made = self._messages.get(token)
-        if made is None:
-            body = self._messages.get("")
-            if body is None:
-                body = self._messages[""] = codec.event(self.entry, self.ended, running)
-            made = self._messages[token] = body + codec.token(token)
-        return made
-
-
-class Backlog:
-    """Changes in order. COUNTS that another change of their task follows are joined with that one, or silent.
-
-    Joined are neighbours alone: no watcher can be told to go on from a place between them.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[Shown] = []
-        self._counts: dict[int, Shown] = {}  # task → its last change, if that is COUNTS
-
-    def add(self, shown: Shown) -> None:
-        """The next change."""
-        task_key = shown.entry.task_key
-        earlier = self._counts.pop(task_key, None)
-        if earlier is not None:
-            if self._waiting[-1] is earlier:
-                shown.join(self._waiting.pop())
-            else:
-                earlier.silent = True
-        self._waiting.append(shown)
-        if shown.entry.change is Change.COUNTS:
-            self._counts[task_key] = shown
-
-    @property
-    def first_seq(self) -> int | None:
-        """Number of the first change; None if there is none."""
-        return self._waiting[0].first_seq if self._waiting else None
-
-    def take(self, *, counts: bool) -> list[Shown]:
-        """All of them, or those before the first COUNTS that are to be shown."""
-        taken = self._waiting
-        if counts or not self._counts:
-            self._counts.clear()
-        else:
-            taken = list(takewhile(lambda each: each.silent or each.entry.change is not Change.COUNTS, taken))
-        self._waiting = self._waiting[len(taken) :]
-        return taken
-
-
-def joined(entries: Iterable[LogEntry]) -> list[Shown]:
-    """Changes that were read from the log, as they are shown."""
-    backlog = Backlog()
-    for entry in entries:
-        backlog.add(Shown(entry))
-    return backlog.take(counts=True)
-
-
-class Topic:
-    """A task or a project that is watched.
-
-    Attributes:
-        since: all its changes after this number are here.
-        waiters: watchers that have seen everything.
-    """
-
-    def __init__(self, since: int) -> None:
-        self.since = since
-        self.watchers = 0
-        self.waiters: set[asyncio.Future[bool]] = set()
-        self.backlog = Backlog()
-        self.counts_ns = 0  # when counts were shown last
-        self._shown: deque[Shown] = deque()
-
-    def after(self, seq: int) -> list[Shown]:
-        """What is shown after this number, which is not before `since`."""
-        found: list[Shown] = []
-        for shown in reversed(self._shown):
-            if shown.entry.seq <= seq:
-                break
-            found.append(shown)
-        found.reverse()
-        return found
-
-    def show(self, changes: Sequence[Shown]) -> None:
-        """Let every watcher see these."""
-        self._shown.extend(changes)
-        wake(self.waiters)
-
-    def clear(self) -> None:
-        """Nobody watches it any more."""
-        self._shown.clear()
-
-    def forget_first(self) -> None:
-        """The oldest change that is shown goes; who has not seen it yet reads the log."""
-        if self._shown:
-            self.since = self._shown.popleft().entry.seq
-
-
-def wake(waiters: Iterable[asyncio.Future[bool]]) -> None:
-    """Let watchers go on."""
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(True)
+_RUN = frozenset({TaskState.RUNNING, TaskState.PAUSING, TaskState.CANCELLING})
 
 
 class Hub:
-    """All watchers of this server. One subscription of the store, one timer for the quiet and one for held back counts.
+    """All watchers of this server. One subscription of the store, one timer for each kind of waiting.
 
     Attributes:
         outcomes: reads the outcomes for them.
@@ -194,6 +54,9 @@ class Hub:
         self._bytes = 0
         self._held: set[Topic] = set()
         self._pace: asyncio.TimerHandle | None = None
+        self._runs: dict[int, LogEntry] = {}  # the last change of each task that may have running records
+        self._told: dict[int, tuple[int, int]] = {}  # how many it was told of last, and when (ns)
+        self._running: asyncio.TimerHandle | None = None
         self._quiet: OrderedDict[asyncio.Future[bool], int] = OrderedDict()  # since when each one waits, ns
         self._tick: asyncio.TimerHandle | None = None
         self._unsubscribe = deps.store.subscribe(self._on_events)
@@ -217,7 +80,7 @@ class Hub:
     def stop(self) -> None:
         """Hear of no more commits."""
         self._unsubscribe()
-        for timer in (self._pace, self._tick):
+        for timer in (self._pace, self._tick, self._running):
             if timer is not None:
                 timer.cancel()
 
@@ -227,6 +90,7 @@ class Hub:
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = Topic(self.head)
+            self._watch_running()
         topic.watchers += 1
         try:
             yield topic
@@ -244,7 +108,12 @@ class Hub:
 
     def running(self, entry: LogEntry) -> int:
         """How many records of the task run now, to be shown with its counts."""
-        return len(self._deps.live.running(entry.task_key)) if entry.change is Change.COUNTS else 0
+        if entry.change is not Change.COUNTS:
+            return 0
+        running = len(self._deps.live.running(entry.task_key))
+        if entry.task_key in self._runs:
+            self._told[entry.task_key] = running, self._deps.clock.monotonic_ns()
+        return running
 
     async def wait(self, topic: Topic) -> bool:
         """Until more is shown in the topic: True. False if it was quiet for long, or the server drains."""
@@ -285,6 +154,12 @@ class Hub:
             if entry is None:  # joined with a later one
                 continue
             self.head = entry.seq
+            if entry.state in _RUN and entry.change is not Change.DELETED:
+                self._runs[entry.task_key] = entry
+                if entry.change is Change.STATE:
+                    self._told.pop(entry.task_key, None)
+            elif self._runs.pop(entry.task_key, None):
+                self._told.pop(entry.task_key, None)
             for key in (entry.task_key, entry.project):
                 topic = self._topics.get(key)
                 if topic is not None:
@@ -292,6 +167,7 @@ class Hub:
                     touched.add(topic)
         for topic in touched:
             self._show(topic)
+        self._watch_running()
 
     def _show(self, topic: Topic) -> None:
         """Show what need not be held back."""
@@ -301,14 +177,7 @@ class Hub:
         if any(shown.entry.change is Change.COUNTS and not shown.silent for shown in changes):
             topic.counts_ns = now
         if changes:
-            for shown in changes:
-                self._order.append((topic, shown.weight))
-                self._bytes += shown.weight
-            topic.show(changes)
-            while self._bytes > REMEMBERED_BYTES:
-                oldest, weight = self._order.popleft()
-                self._bytes -= weight
-                oldest.forget_first()
+            self._remember(topic, changes)
         if topic.backlog.first_seq is None:
             self._held.discard(topic)
         else:
@@ -320,3 +189,41 @@ class Hub:
         self._pace = None
         for topic in list(self._held):
             self._show(topic)
+
+    def _remember(self, topic: Topic, changes: Sequence[Shown]) -> None:
+        """Show these, and forget the oldest of all topics."""
+        for shown in changes:
+            self._order.append((topic, shown.weight))
+            self._bytes += shown.weight
+        topic.show(changes)
+        while self._bytes > REMEMBERED_BYTES:
+            oldest, weight = self._order.popleft()
+            self._bytes -= weight
+            oldest.forget_first()
+
+    def _watch_running(self) -> None:
+        if self._running is None and self._runs and self._topics:
+            self._running = asyncio.get_running_loop().call_later(RUNNING_SECONDS, self._on_running)
+
+    def _on_running(self) -> None:
+        self.look_at_running()
+        self._running = None
+        self._watch_running()
+
+    def look_at_running(self) -> None:
+        """Show the counts of tasks of which other records run than their watchers were told lately."""
+        now = self._deps.clock.monotonic_ns()
+        for task_key, entry in self._runs.items():
+            topics = [topic for key in (task_key, entry.project) if (topic := self._topics.get(key)) is not None]
+            running, told_ns = self._told.get(task_key, (0, 0))
+            if not topics or now - told_ns < RUNNING_SECONDS * 1e9:
+                continue
+            found = len(self._deps.live.running(task_key))
+            if found == running:
+                continue
+            self._told[task_key] = found, now
+            for topic in topics:
+                if not topic.backlog.holds(task_key):  # else they are shown in a moment
+                    shown = Shown(entry._replace(change=Change.COUNTS, time_us=self._deps.clock.now_us()))
+                    shown.fresh_at = self.head
+                    self._remember(topic, [shown])

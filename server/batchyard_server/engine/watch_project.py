@@ -16,7 +16,8 @@ from batchyard_server.codec import watch as codec
 from batchyard_server.codec.queries import WatchTasks
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.watch_follow import Follower
-from batchyard_server.engine.watch_hub import Hub, Shown
+from batchyard_server.engine.watch_hub import Hub
+from batchyard_server.engine.watch_topic import Shown
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.watch import Change
@@ -144,6 +145,9 @@ class _Watch:
     async def _changes(self, changes: Sequence[Shown], upto: int) -> AsyncGenerator[bytes, None]:
         """These changes; `upto`: the number up to which they are all."""
         for shown in changes:
+            if shown.fresh_at:
+                yield await self._follower.message(shown, self._token())
+                continue
             async for message in self._outcomes(shown):
                 yield message
             entry = shown.entry

@@ -10,7 +10,8 @@ from batchyard_server.codec import watch as codec
 from batchyard_server.codec.queries import WatchTask
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.watch_follow import Follower
-from batchyard_server.engine.watch_hub import Hub, Shown, Topic
+from batchyard_server.engine.watch_hub import Hub
+from batchyard_server.engine.watch_topic import Shown, Topic
 from batchyard_server.model.errors import InvalidArgument, NotFound
 from batchyard_server.model.names import TASK_TYPE, OperationName
 from batchyard_server.model.record import Order
@@ -154,6 +155,9 @@ class _Watch:
 
     async def _change(self, shown: Shown) -> AsyncGenerator[bytes, None]:
         entry = shown.entry
+        if shown.fresh_at:
+            yield await self._follower.message(shown, self._token())
+            return
         if entry.change is Change.DELETED:
             raise NotFound(TASK_TYPE, self._name)
         async for message in self._outcomes(entry.next_sequence, entry.operation_name, entry.time_us):

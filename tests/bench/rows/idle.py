@@ -1,4 +1,4 @@
-"""What the server costs when nothing runs, alone and with 1,000 waits open."""
+"""What the server costs when nothing runs, alone and with 1,000 waits and 1,000 watches open."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _with_waits(env: Env, server: Server, count: int, window: float) -> Sample:
     with Driver("waits", env.workdir) as waits:
         waits.call("open", address=server.address, count=count)
         sample = _window(server.pid, window)
-        if waits.call("held")["held"] != count:
-            raise RowError(f"not all of {count} waits were held")
+        if waits.call("held")["held"] != 2 * count:
+            raise RowError(f"not all of {count} waits and watches were held")
     return sample
 
 
@@ -46,7 +46,11 @@ def open_row(env: Env) -> Iterator[Plan]:
     with services.bare(env) as bare, serving(env) as server:
         arms = [
             Arm("batchyard, idle", f"{server.settings}; over {window:.0f} s", partial(_window, server.pid, window)),
-            Arm("batchyard, waits", f"{count} WaitOperation open", partial(_with_waits, env, server, count, window)),
+            Arm(
+                "batchyard, waits",
+                f"{count} WaitOperation and {count} WatchBatchTask open",
+                partial(_with_waits, env, server, count, window),
+            ),
             Arm("bare server", "grpc.aio on uvloop, SQLite loaded", partial(_window, bare.pid, window)),
         ]
         goals = [

@@ -14,7 +14,8 @@ from batchyard.v1.operation_status_pb2 import OperationStatus
 from batchyard_server.engine import watch_hub
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.live import NullLive
-from batchyard_server.engine.watch_hub import Backlog, Hub, Shown, Topic, joined
+from batchyard_server.engine.watch_hub import Hub
+from batchyard_server.engine.watch_topic import Backlog, Shown, Topic, joined
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.protocols import TaskEvent
@@ -86,13 +87,25 @@ class FakeStore:
         self.tell([TaskEvent(task, STATE if each is None else each.change, None, each) for each in entries])
 
 
+class FakeLive(NullLive):
+    """Some records run."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, frozenset[int]] = {}
+
+    def running(self, task_key: int) -> frozenset[int]:
+        """See Live.running."""
+        return self.records.get(task_key, frozenset())
+
+
 class World:
     """A hub with a clock that stands still."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.store = FakeStore()
-        parts: Any = {"store": self.store, "clock": self.clock, "live": NullLive()}
+        self.live = FakeLive()
+        parts: Any = {"store": self.store, "clock": self.clock, "live": self.live}
         unused = dict.fromkeys(("randomness", "handlers", "failpoints", "tokens"))
         self.hub = Hub(cast("Deps", Deps(**parts, **cast("Any", unused))))
 
@@ -131,6 +144,39 @@ async def test_what_is_held_back_is_shown_without_another_change(monkeypatch: py
         async with asyncio.timeout(10):
             assert await waiting
         assert shape(topic.after(1)) == [(2, False)]
+    world.hub.stop()
+
+
+async def test_other_records_run_and_nothing_was_committed() -> None:
+    world = World()
+    with world.hub.topic(1) as topic:
+        world.store.commit(entry(1, STATE))
+        world.hub.look_at_running()
+        assert shape(topic.after(0)) == [(1, False)]
+        world.live.records[1] = frozenset({4, 5})
+        world.hub.look_at_running()
+        [shown] = topic.after(1, 2)
+        assert OperationStatus.FromString(shown.message("x", world.hub.running(shown.entry))).counts.running == 2
+        assert topic.after(1) == [], "who comes anew was told in its snapshot"
+        assert topic.after(2, 2) == [], "who has seen more knows better"
+        world.live.records[1] = frozenset({5})
+        world.hub.look_at_running()
+        assert topic.number == 3, "that was a moment ago"
+        world.clock.advance(0.5)
+        world.hub.look_at_running()
+        assert topic.number == 4
+        world.clock.advance(0.5)
+        world.store.commit(entry(2, end=1))
+        world.store.commit(entry(3, first=1, end=2))
+        world.live.records[1] = frozenset({6, 7, 8})
+        world.hub.look_at_running()
+        assert shape(topic.after(1, 4)) == [(2, False)], "counts are held back, which will say it"
+        world.store.commit(entry(4, STATE, key=2), entry(5, Change.DELETED))
+        world.clock.advance(0.5)
+        before = topic.number
+        world.live.records.clear()
+        world.hub.look_at_running()
+        assert topic.number == before
     world.hub.stop()
 
 

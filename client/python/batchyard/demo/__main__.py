@@ -107,7 +107,7 @@ def _show_commands(console: Console, data: Path, result: BatchTaskResult) -> Non
     console.print("\nThe same task with other tools, in another terminal:")
     lines = [_serve_command(data), f"grpcurl -plaintext {_SERVE_TARGET} list"]
     lines += [f"grpcurl -plaintext -d '{body}' {_SERVE_TARGET} {method}" for body, method in asked]
-    lines += [f".venv/bin/batchyard results {info.task_id} --failed"]
+    lines += [f".venv/bin/batchyard results {info.task_id} --failed", ".venv/bin/batchyard watch --all"]
     for line in lines:
         console.print("  " + line, markup=False, highlight=False, soft_wrap=True)
 
