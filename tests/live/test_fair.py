@@ -1,4 +1,4 @@
-"""Fair shares and the limits of handlers, measured in the handlers: who had how many worker-seconds, and who began when.
+"""Fair shares and limits of handlers, measured in the handlers: who had how much of the workers, and who began when.
 
 The full sizes are for `make ci-long`; the same at a fifth of them is for every day.
 """
