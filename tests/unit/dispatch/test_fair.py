@@ -46,7 +46,7 @@ async def test_by_project_not_by_task() -> None:
 async def test_a_priority_holds_inside_its_project() -> None:
     market = Market(slots=2)
     market.create("a", 5000, SHORT, priority=1000)
-    high = market.create("b", 450, SHORT)
+    high = market.create("b", 600, SHORT)
     low = market.create("b", 5000, SHORT, priority=-1000)
     await market.go(2)
     assert share(await market.go(8), "a") == pytest.approx(0.5, abs=0.05)
