@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from tests.live.seats import TOML, Execution, executions, most_at_once, seats, submit, toml
 from tests.live.served import Live, living
 from tests.support.eventually import eventually
@@ -139,3 +140,22 @@ def test_rate(tmp_path: pathlib.Path, rate: int, sleep: float, window: float, to
         assert most_in(starts, window) <= rate * window + max(1, rate * BURST_SECONDS)
         assert least_in(starts, window) >= 0.9 * rate * window
         assert {name: live.info(name).counts.failed for name in names} == dict.fromkeys(names, 0)
+
+
+def test_a_task_says_that_only_a_limit_holds_it(tmp_path: pathlib.Path) -> None:
+    limited = toml("seldom", 'rate = "1/h"') + toml("single", "concurrency = 1")
+    with living(tmp_path, workers=3, toml=TOML + limited) as live:
+        seldom = submit(live, "seldom", [{}] * 3, "seldom")
+        single = submit(live, "single", [{"gate": "single"}], "single")
+        eventually(lambda: live.counts(single).running == 1)
+        behind = submit(live, "behind", [{}], "single")
+        eventually(lambda: live.counts(seldom).succeeded == 1)
+        for name, state in ((seldom, BatchTaskInfo.RUNNING), (behind, BatchTaskInfo.QUEUED)):
+            eventually(lambda name=name: live.info(name).waiting_reason == BatchTaskInfo.LIMITED)
+            assert live.info(name).state == state
+        assert live.info(single).waiting_reason == BatchTaskInfo.WAITING_REASON_UNSPECIFIED
+        live.open("single")
+        assert live.finish(behind).counts.succeeded == 1
+        # It holds nobody else.
+        assert live.finish(submit(live, "other", [{}] * 20)).counts.succeeded == 20
+        live.cancel(seldom)
