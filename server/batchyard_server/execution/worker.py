@@ -12,11 +12,12 @@ import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
 from batchyard_server.execution.inbox import Inbox
+from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -263,6 +264,14 @@ class Worker:
         progress = self.progress()
         self._cell.close()
         self.callbacks.exited(Exit(exit=how, exit_code=code, progress=progress, unreaped=unreaped))
+
+
+class Launch(Protocol):
+    """What starts workers: `Launcher`."""
+
+    def start(self, spec: HandlerSpec, callbacks: Callbacks) -> Worker:
+        """Start a worker of this handler. Raises OSError."""
+        ...
 
 
 def _describe(report: dict[str, Any], returncode: int) -> str:
