@@ -1,4 +1,4 @@
-"""Fair shares and the limits of handlers, measured in the handlers: who had how many worker-seconds, and who began when.
+"""Fair shares and limits of handlers, measured in the handlers: who had how much of the workers, and who began when.
 
 The full sizes are for `make ci-long`; the same at a fifth of them is for every day.
 """
@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from batchyard import Client
+from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from tests.live.seats import TOML, Execution, executions, most_at_once, seats, submit, toml
 from tests.live.served import Live, living
 from tests.support.eventually import eventually
 
+LONG = (pytest.mark.long, pytest.mark.timeout(200))
 BURST_SECONDS = 0.1  # documented: that much of a rate may begin at once
 
 
@@ -35,7 +38,7 @@ def shares(live: Live, first: str, second: str, since: int) -> tuple[float, floa
 
 @pytest.mark.parametrize(
     ("slow", "quick", "count"),
-    [(0.2, 0.005, 40), pytest.param(1.0, 0.01, 40, marks=[pytest.mark.long, pytest.mark.timeout(300)])],
+    [(0.2, 0.005, 40), pytest.param(1.0, 0.01, 20, marks=LONG)],
 )
 def test_two_projects_have_the_same(tmp_path: pathlib.Path, slow: float, quick: float, count: int) -> None:
     with living(tmp_path, workers=2, toml=TOML) as live:
@@ -79,6 +82,22 @@ def test_one_record_behind_many(tmp_path: pathlib.Path, seconds: float, parent: 
             assert overtaken(live, "large", f"small{number}", accepted) <= 1
 
 
+@pytest.mark.long
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("seconds", [0.05, 1.0])
+def test_one_record_behind_a_million(tmp_path: pathlib.Path, seconds: float) -> None:
+    with living(tmp_path, workers=2, toml=TOML) as live, Client(live.server.target) as client:
+        parameters = {"task": "large"}
+        client.batch.run("seated", ({"sleep": seconds} for _ in range(1_000_000)), parameters=parameters)
+        eventually(lambda: len(executions(live, "large")) > 6)
+        for number, parent in enumerate(["projects/default", "projects/another"] * 2):
+            name = submit(live, f"small{number}", [{"sleep": seconds}], parent=parent)
+            accepted = time.monotonic_ns()
+            assert live.finish(name).counts.succeeded == 1
+            (mine,) = executions(live, f"small{number}")
+            assert mine.begin - accepted < 2 * seconds * 1e9
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -119,23 +138,44 @@ def least_in(starts: Sequence[int], seconds: float) -> int:
 
 
 @pytest.mark.parametrize(
-    ("rate", "sleep", "window", "total"),
+    ("sleeps", "window", "total"),
     [
-        (40, 0.001, 4.0, 7.0),
-        *(
-            pytest.param(rate, sleep, 10.0, 25.0, marks=[pytest.mark.long, pytest.mark.timeout(120)])
-            for rate, sleep in ((2, 0.5), (10, 0.15), (100, 0.005), (1000, 0.0))
-        ),
+        ({40: 0.001}, 4.0, 7.0),
+        pytest.param({2: 0.5, 10: 0.15, 100: 0.005, 1000: 0.0}, 10.0, 22.0, marks=LONG),
     ],
 )
-def test_rate(tmp_path: pathlib.Path, rate: int, sleep: float, window: float, total: float) -> None:
-    with living(tmp_path, workers=2, toml=toml("paced", f'rate = "{rate * 60}/m"')) as live:
+def test_rate(tmp_path: pathlib.Path, sleeps: dict[int, float], window: float, total: float) -> None:
+    """`sleeps`: how long a record of the handler with a rate takes, by that rate."""
+    paced = "".join(toml(f"paced{rate}", f'rate = "{rate * 60}/m"') for rate in sleeps)
+    with living(tmp_path, workers=2 * len(sleeps), toml=paced) as live:
         names = [
-            submit(live, task, [{"sleep": sleep}] * int(rate * total), "paced", parent=f"projects/{task}")
-            for task in "ab"
+            submit(live, f"{project}{rate}", records, f"paced{rate}", parent=f"projects/{project}")
+            for rate, sleep in sleeps.items()
+            for project, records in zip("ab", [[{"sleep": sleep}] * int(rate * total / 2)] * 2, strict=True)
         ]
-        eventually(lambda: len(executions(live)) >= rate * total, seconds=2 * total)
-        starts = [each.begin for each in executions(live)]
-        assert most_in(starts, window) <= rate * window + max(1, rate * BURST_SECONDS)
-        assert least_in(starts, window) >= 0.9 * rate * window
-        assert {name: live.info(name).counts.failed for name in names} == dict.fromkeys(names, 0)
+        for name in names:
+            assert live.finish(name).counts.failed == 0
+        found = executions(live)
+        for rate in sleeps:
+            starts = [each.begin for each in found if each.task[1:] == str(rate)]
+            assert most_in(starts, window) <= rate * window + max(1, rate * BURST_SECONDS)
+            assert least_in(starts, window) >= 0.9 * rate * window
+
+
+def test_a_task_says_that_only_a_limit_holds_it(tmp_path: pathlib.Path) -> None:
+    limited = toml("seldom", 'rate = "1/h"') + toml("single", "concurrency = 1")
+    with living(tmp_path, workers=3, toml=TOML + limited) as live:
+        seldom = submit(live, "seldom", [{}] * 3, "seldom")
+        single = submit(live, "single", [{"gate": "single"}], "single")
+        eventually(lambda: live.counts(single).running == 1)
+        behind = submit(live, "behind", [{}], "single")
+        eventually(lambda: live.counts(seldom).succeeded == 1)
+        for name, state in ((seldom, BatchTaskInfo.RUNNING), (behind, BatchTaskInfo.QUEUED)):
+            eventually(lambda name=name: live.info(name).waiting_reason == BatchTaskInfo.LIMITED)
+            assert live.info(name).state == state
+        assert live.info(single).waiting_reason == BatchTaskInfo.WAITING_REASON_UNSPECIFIED
+        live.open("single")
+        assert live.finish(behind).counts.succeeded == 1
+        # It holds nobody else.
+        assert live.finish(submit(live, "other", [{}] * 20)).counts.succeeded == 20
+        live.cancel(seldom)

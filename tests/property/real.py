@@ -24,7 +24,8 @@ from google.rpc.status_pb2 import Status
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.engine.deps import Deps
 from batchyard_server.execution.launch import Launcher, tidy
-from batchyard_server.execution.slot import Launch, LocalSlot, Phase
+from batchyard_server.execution.slot import LocalSlot, Phase
+from batchyard_server.execution.worker import Launch
 from batchyard_server.model.clock import SystemClock
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind
 from batchyard_server.rpc import batch_tasks, operations

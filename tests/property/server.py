@@ -20,7 +20,7 @@ from batchyard_server.engine.wait import Waits
 from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.execution.handlers import HandlerBook
 from batchyard_server.execution.local import LocalExecutor
-from batchyard_server.execution.slot import Launch
+from batchyard_server.execution.worker import Launch
 from batchyard_server.model.clock import Clock
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.handler import HandlerSpec, Isolation, Kind

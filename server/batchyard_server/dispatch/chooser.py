@@ -59,8 +59,9 @@ class Chooser:
                 if cut is not None:
                     return cut
         for turn in turns:
-            if turn.claim.waits:
-                self._hurry(turn.queues[-1], claims)
+            queue = next((each for each in turn.queues if each.within is None), None)
+            if turn.claim.waits and queue is not None and not (queue.hurried or queue.served):
+                self._hurry(queue, claims)
         return None
 
     def _cut(self, queue: TaskQueue, claims: Mapping[str, Claim]) -> Cut | None:
@@ -72,7 +73,9 @@ class Chooser:
         gate = self._gates.of(handler)
         size = self._size(queue)
         estimate = queue.pace.estimate_ns(size)
-        slot = self._executor.slot_for(handler, estimate, claims, _both(queue.within, gate.within))
+        # What is to begin at once has no use for a slot that has room behind something else.
+        expected = estimate if gate.bucket is None else None
+        slot = self._executor.slot_for(handler, expected, claims, _both(queue.within, gate.within))
         if slot is None or (gate.bucket is not None and not slot.begins_at_once):
             return None
         slot.reserve(estimate)
@@ -108,8 +111,6 @@ class Chooser:
 
         The slot is one of the project that has most of them, then one of the task that has.
         """
-        if queue.hurried or queue.served:
-            return
         found = [
             subtasks
             for name, subtasks in self._at.items()

@@ -10,13 +10,29 @@ from batchyard_server.dispatch.sizing import TARGET_NS
 class Ticket:
     """One subtask, from its cut until its worker is done with it.
 
+    Args:
+        slot: By name, where it goes.
+        count: How many records it has.
+        ns: How long they will take; None = nothing is known.
+
     Attributes:
         gate: of its handler.
         finished: its records that have ended.
         asked_back: what has not begun of it was taken back for somebody who waits.
     """
 
-    __slots__ = ("_charged_ns", "_left", "_shares", "_spent_ns", "asked_back", "finished", "gate", "share")
+    __slots__ = (
+        "_charged_ns",
+        "_count",
+        "_estimate_ns",
+        "_left",
+        "_shares",
+        "_spent_ns",
+        "asked_back",
+        "finished",
+        "gate",
+        "share",
+    )
 
     def __init__(self, shares: Shares, share: Share, gate: Gate, *, slot: str, count: int, ns: int | None) -> None:
         self.share = share
@@ -24,8 +40,9 @@ class Ticket:
         self.finished = 0
         self.asked_back = False
         self._shares = shares
+        self._count = count
         self._left = count  # records that have not ended and were not given back
-        self._charged_ns = TARGET_NS if ns is None else ns
+        self._charged_ns = self._estimate_ns = TARGET_NS if ns is None else ns
         self._spent_ns = 0
         shares.use(share)
         shares.serve(share, self._charged_ns)
@@ -33,9 +50,8 @@ class Ticket:
 
     def rest_ns(self, *, begun: bool) -> float:
         """How long what has not begun of it will take, as far as is known. `begun`: its first record has."""
-        if not self._left:
-            return 0.0
-        return max(self._charged_ns - self._spent_ns, 0) * (self._left - begun) / self._left
+        each_ns = max(self._estimate_ns / self._count, self._spent_ns / max(self.finished, 1))
+        return max(self._left - begun, 0) * each_ns
 
     def ran(self, count: int, work_ns: int) -> None:
         """So many records have ended, which took so long."""

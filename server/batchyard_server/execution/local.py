@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from batchyard_server.dispatch.protocols import Cause, Claim, Reports, Subtask
 from batchyard_server.execution.handlers import HandlerBook
-from batchyard_server.execution.slot import Launch, LocalSlot, Phase
+from batchyard_server.execution.slot import LocalSlot, Phase
+from batchyard_server.execution.worker import Launch
 from batchyard_server.model.clock import Clock
 
 TICK_SECONDS = 0.05  # resolution of record_timeout

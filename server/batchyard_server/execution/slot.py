@@ -9,16 +9,14 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from batchyard_server.dispatch.protocols import Cause, Reports, Subtask
 from batchyard_server.execution import losses, messages
 from batchyard_server.execution.cell import Progress
 from batchyard_server.execution.handlers import HandlerBook
-from batchyard_server.execution.worker import Callbacks, Exit, Worker
+from batchyard_server.execution.worker import Callbacks, Exit, Launch, Worker
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.clock import Clock
-from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -29,14 +27,6 @@ LOAD_NS = 300_000_000_000  # to load a handler; models are large
 STRAYS_NS = 500_000_000  # an idle worker is looked at after this long for processes that its records left
 BUSY_STRAYS_NS = 2_000_000_000  # one that is never idle pauses for this look as often
 PATIENCE_NS = 1_000_000_000  # for a worker to say whether it had begun a subtask that is to be killed
-
-
-class Launch(Protocol):
-    """What starts workers: `Launcher`."""
-
-    def start(self, spec: HandlerSpec, callbacks: Callbacks) -> Worker:
-        """Start a worker of this handler. Raises OSError."""
-        ...
 
 
 class Phase(enum.Enum):

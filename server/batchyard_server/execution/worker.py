@@ -12,13 +12,14 @@ import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from batchyard_server.codec.logs import Texts
 from batchyard_server.execution import messages
 from batchyard_server.execution.cell import Cell, Progress
 from batchyard_server.execution.inbox import Inbox
 from batchyard_server.execution.log_file import LogFile
+from batchyard_server.model.handler import HandlerSpec
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -303,6 +304,14 @@ class Worker:
             text = end.written.decode("utf-8", "replace").rstrip("\n")
             log.warning("a worker ended before its handler was loaded; it wrote:\n%s", text)
         self.callbacks.exited(end)
+
+
+class Launch(Protocol):
+    """What starts workers: `Launcher`."""
+
+    def start(self, spec: HandlerSpec, callbacks: Callbacks) -> Worker:
+        """Start a worker of this handler. Raises OSError."""
+        ...
 
 
 def _describe(report: dict[str, Any], returncode: int) -> str:

@@ -35,7 +35,7 @@ class Market:
         most: how many records ran at once at most, by handler.
     """
 
-    def __init__(self, *, slots: int, handlers: Sequence[str] = ("echo",), step: float = 0.01, **options: Any) -> None:
+    def __init__(self, *, slots: int, handlers: Sequence[str] = ("echo",), step: float = 0.02, **options: Any) -> None:
         self.stage = Stage(slots=slots, handlers=handlers, **options)
         self.step = step
         self.starts: list[Start] = []

@@ -26,6 +26,7 @@ class Fault(Exception):
 
 
 HANDLERS = ("first", "second", "third")
+LIMITS = {"second": {"concurrency": 1}, "third": {"rate": 300.0}}
 ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: Unavailable(Reason.STORE_UNAVAILABLE, "a test says so"),
     lambda: ResourceExhausted(Reason.DISK_FULL, "a test says so", subject="disk"),
@@ -38,7 +39,8 @@ class Play:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.stage = Stage(slots=self.random.randint(1, 4), handlers=HANDLERS, automatic=False)
+        slots = self.random.randint(1, 4)
+        self.stage = Stage(slots=slots, handlers=HANDLERS, limits=LIMITS, weights={"q": 2.0}, automatic=False)
         self.store = self.stage.store
         self.store.on_final = self.on_final
         self.store.on_generation = self.on_generation
@@ -77,6 +79,8 @@ class Play:
             return
         assert index not in held.outcomes
         others = [each for each in self.workers if each is not worker and each.running is not None and not each.dead]
+        if worker.handler == "second":
+            assert all(each.handler != "second" for each in others)
         beside = [each.running for each in others if each.current is not None and each.current.batch_task == name]
         assert index not in beside
         if held.task.key not in self.configured:
@@ -119,6 +123,7 @@ class Play:
         held = self.stage.create(
             self.random.choice((1, 1, 3, 10, 100)),
             handler=self.random.choice(HANDLERS),
+            project=self.random.choice(("p", "p", "q")),
             size=self.random.choice((0, 3000)),
             max_retry_count=self.random.choice((0, 0, 1, 3, -1)),
             initial_backoff_us=self.random.choice((0, 300_000)),

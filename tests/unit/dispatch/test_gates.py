@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -35,7 +36,7 @@ def in_windows(starts: Sequence[float], seconds: float, until: float) -> list[in
 
 @pytest.mark.parametrize("most", [1, 2, 3, 9])
 async def test_so_many_run_at_once_over_all_tasks(most: int) -> None:
-    market = Market(slots=4, limits={"echo": {"concurrency": most}})
+    market = Market(slots=4, limits={"echo": {"concurrency": most}}, step=0.01)
     for project in ("a", "a", "b"):
         market.create(project, 200, 0.03)
     await market.go(3)
@@ -96,13 +97,13 @@ async def test_a_worker_counts_until_it_is_reaped() -> None:
 
 
 async def test_a_limit_of_the_task_and_one_of_its_handler_hold_both() -> None:
-    market = Market(slots=4, limits={"echo": {"concurrency": 3}})
+    market = Market(slots=4, limits={"echo": {"concurrency": 3}}, step=0.01)
     narrow = market.create("a", 100, 0.03, parallel_count=1)
     market.create("b", 300, 0.03)
     await market.go(3)
     assert market.most == {"echo": 3}
     began = [each.at for each in market.starts if each.task == narrow.task.task_id]
-    assert all(later - before > 0.029 for before, later in zip(began, began[1:], strict=False))
+    assert all(later - before > 0.029 for before, later in itertools.pairwise(began))
     await market.finish()
 
 
@@ -196,7 +197,7 @@ async def test_a_crash_has_taken_what_had_begun() -> None:
 
 
 async def test_a_limited_handler_leaves_the_slots_to_others() -> None:
-    market = Market(slots=1, handlers=("x", "y"), limits={"x": {"rate": 0.2}})
+    market = Market(slots=1, handlers=("x", "y"), limits={"x": {"rate": 0.2}}, step=0.01)
     market.create("a", 10, 0.1, handler="x", priority=10)
     market.create("a", 4000, 0.01, handler="y")
     await market.go(30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batchyard_server.dispatch.queue import Ready, TaskQueue
+from batchyard_server.dispatch.queue import OVERTAKERS, Ready, TaskQueue
 from batchyard_server.model.settings import Settings
 from batchyard_server.model.states import TaskState
 from tests.support import store as tasks
@@ -127,3 +127,64 @@ def test_ten_thousand_that_wait_cost_nothing() -> None:
         (_, found), *_ = next(ready.classes()).items()
         ready.rotate(found[-1])
     assert LOOKS["count"] == 1000
+
+
+def test_who_comes_is_served_before_who_was_served_last() -> None:
+    large, waits = queue(), queue()
+    ready = line(large, waits)
+    ready.rotate(large)
+    small = queue()
+    ready.add(small)
+    assert turns(ready, 4) == [waits, small, large, waits]
+
+
+def test_not_all_who_come_overtake() -> None:
+    large = queue()
+    ready = line(large)
+    ready.rotate(large)
+    come = [queue() for _ in range(OVERTAKERS + 2)]
+    for each in come:
+        ready.add(each)
+    assert turns(ready, OVERTAKERS + 3) == [*come[:OVERTAKERS], large, *come[OVERTAKERS:]]
+
+
+def test_who_comes_back_goes_to_the_end() -> None:
+    large, back = queue(), queue()
+    ready = line(large, back)
+    ready.rotate(back)
+    ready.remove(back)
+    ready.rotate(large)
+    ready.add(back)
+    assert turns(ready, 2) == [large, back]
+
+
+def turns(ready: Ready, count: int) -> list[TaskQueue]:
+    """Who is served, one after the other."""
+    served: list[TaskQueue] = []
+    for _ in range(count):
+        (found,) = next(ready.classes()).values()
+        ready.rotate(found[-1])
+        served.append(found[-1])
+    return served
+
+
+def test_handlers_of_which_there_are_queues() -> None:
+    first, second, other = queue(), queue(priority=3), queue(handler="other")
+    ready = line(first, second, other)
+    assert ready.handlers == {"echo": 2, "other": 1}
+    second.forget_pending()
+    assert list(ready.classes()) == [{"echo": [first], "other": [other]}]
+    assert ready.handlers == {"echo": 1, "other": 1}
+    ready.remove(first)
+    ready.remove(other)
+    assert ready.handlers == {}
+
+
+def test_what_is_offered() -> None:
+    high, low, lowest = queue(priority=3), queue(handler="other"), queue(handler="other", priority=-1)
+    ready = line(high, low, lowest)
+    assert ready.offers(lambda _: True) == {"echo": [high]}
+    assert ready.offers(lambda handler: handler == "other") == {"echo": [high], "other": [low]}
+    assert ready.offers(lambda _: False) == {"echo": [high], "other": [low, lowest]}
+    high.cutting = 1
+    assert ready.offers(lambda _: False) == {"echo": [high]}
