@@ -9,6 +9,7 @@ from google.rpc.status_pb2 import Status
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import outcomes
 from batchyard_server.codec.v1.shadow_pb2 import RawRecordPage
+from batchyard_server.model.artifact import NewArtifact
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.ranges import from_indexes
 from batchyard_server.model.task import Attempts, Flush, Retries
@@ -17,7 +18,13 @@ FAILURE = Status(code=3, message="a test made it fail")
 
 
 def flush(
-    name: TaskName, *, ok: Sequence[int] = (), failed: Sequence[int] = (), generation: int = 1, attempt: int = 1
+    name: TaskName,
+    *,
+    ok: Sequence[int] = (),
+    failed: Sequence[int] = (),
+    generation: int = 1,
+    attempt: int = 1,
+    artifacts: Sequence[NewArtifact] = (),
 ) -> Flush:
     """Outcomes of these records: output is the JSON text of the index."""
     indexes = sorted([*ok, *failed])
@@ -37,6 +44,7 @@ def flush(
         page=RawRecordPage(records=records).SerializeToString(),
         failed=sorted(failed),
         failures=[(index, FAILURE.SerializeToString()) for index in sorted(failed)[:100]],
+        artifacts=artifacts,
     )
 
 

@@ -40,7 +40,7 @@ class Side:
     def begin(self, number: int) -> None:
         self._done = 0
         self._blocks.cell[shared.LEASE] = number
-        self.box.begin(number, RANGES)
+        self.box.begin(number, RANGES, [])
 
     def finish(self, count: int, *, failed: bool = False, size: int = 5) -> None:
         """The next `count` records end."""
