@@ -107,9 +107,11 @@ class LocalArtifacts:
         with contextlib.suppress(FileNotFoundError), folders.opened(self._root, str(stage.folder)) as above:
             with contextlib.suppress(FileNotFoundError), folders.opened(above, stage.name) as base:
                 for index, paths in kept.items():
-                    if is_over() or not folders.keep_only(base, str(index), paths, is_over):
+                    if not folders.keep_only(base, str(index), paths, is_over):
                         return left
                     del left[index]
+                    if left and is_over():
+                        return left
             folders.remove_if_empty(above, stage.name)
         with folders.opened(self._root) as top:
             folders.remove_if_empty(top, str(stage.folder))
@@ -120,8 +122,10 @@ class LocalArtifacts:
         with folders.opened(self._root) as top:
             for at, folder in enumerate(tasks):
                 try:
-                    if is_over() or not folders.remove(top, str(folder), is_over):
+                    if not folders.remove(top, str(folder), is_over):
                         return tasks[at:]
+                    if is_over():
+                        return tasks[at + 1 :]
                 except OSError as error:
                     log.warning("files of a deleted task cannot be removed: %s: %s", folder, error)
         return ()
