@@ -46,5 +46,6 @@ async def collected(files: ArtifactFiles, task: Task, flush: Flush, left: Mappin
 
 
 def tree(root: pathlib.Path) -> Sequence[str]:
-    """Everything below a folder, files and folders, by path."""
-    return sorted(str(each.relative_to(root)) for each in root.rglob("*"))
+    """Everything below a folder, files and folders, by path; also while something is removed."""
+    found = [pathlib.Path(above, each) for above, dirs, names in os.walk(root) for each in (*dirs, *names)]
+    return sorted(str(each.relative_to(root)) for each in found)
