@@ -63,9 +63,8 @@ class LocalArtifacts:
         """See ArtifactFiles.collect."""
         return await _within(self._collectors, partial(collect.collect, self._root, stage, indexes))
 
-    async def keep_logs(self, folder: Folder, generation: int, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
+    async def keep_logs(self, stage: Stage, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
         """See ArtifactFiles.keep_logs."""
-        stage = self.stage(folder, generation)
         return await _within(self._collectors, partial(logs.keep, self._root, stage, texts))
 
     async def open(self, folder: Folder, artifact: Artifact) -> _Reading:
