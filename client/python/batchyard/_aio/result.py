@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from batchyard._aio.artifacts import AsyncArtifactReader
 from batchyard._aio.call import call, stream
 from batchyard._aio.call import pages as pages_of
 from batchyard._info import BatchTaskInfo
@@ -38,16 +39,14 @@ def _word(words: Mapping[str, int], name: str, word: str) -> Any:
     return words[word]
 
 
-class AsyncRecordReader:
-    """Reads the records of one task. Base of the handle and of the result.
+class AsyncRecordReader(AsyncArtifactReader):
+    """Reads the records of one task, and their artifacts. Base of the handle and of the result.
 
     `generation` is the same everywhere: the records as they were at the end of that generation of the task. None: of a
     result its own, of a handle the task's current one. −1, only with order "completion": every outcome of every
     generation.
     """
 
-    _connection: AsyncConnection
-    _task_name: str
     _own_generation = 0  # as in the contract, 0 is the current one
 
     def pages(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from batchyard._info import BatchTaskInfo
 from batchyard._record_info import RecordAttempt, RecordInfo
+from batchyard._sync.artifacts import ArtifactReader
 from batchyard._sync.call import call, stream
 from batchyard._sync.call import pages as pages_of
 from batchyard.v1 import batch_task_service_pb2, record_pb2
@@ -39,16 +40,14 @@ def _word(words: Mapping[str, int], name: str, word: str) -> Any:
     return words[word]
 
 
-class RecordReader:
-    """Reads the records of one task. Base of the handle and of the result.
+class RecordReader(ArtifactReader):
+    """Reads the records of one task, and their artifacts. Base of the handle and of the result.
 
     `generation` is the same everywhere: the records as they were at the end of that generation of the task. None: of a
     result its own, of a handle the task's current one. −1, only with order "completion": every outcome of every
     generation.
     """
 
-    _connection: Connection
-    _task_name: str
     _own_generation = 0  # as in the contract, 0 is the current one
 
     def pages(
