@@ -18,11 +18,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
+from tests.client.fake_artifacts import FakeArtifacts
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
 
 
-class FakeServer(FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
+class FakeServer(FakeArtifacts, FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer):
     """See the module. Also its own servicer for both services.
 
     Attributes:
@@ -34,6 +35,7 @@ class FakeServer(FakeLifeCycle, FakeOperations, batch_task_service_pb2_grpc.Batc
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.tasks: dict[str, FakeTask] = {}

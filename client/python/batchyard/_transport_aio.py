@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -14,10 +14,11 @@ from batchyard._records import MessageBuilder, check_records
 from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
+_T = TypeVar("_T")
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
 sleep = asyncio.sleep
 # Seconds within which the status of a call that has ended arrives.
@@ -31,6 +32,11 @@ def open_channel(
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
     return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def in_thread(function: Callable[..., _T], *args: Any) -> _T:
+    """Call what may wait for the disk."""
+    return await asyncio.to_thread(function, *args)
 
 
 async def unary(method: Any, request: Any, timeout: float) -> Any:
