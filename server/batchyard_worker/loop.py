@@ -40,6 +40,8 @@ _NO_BUDGET = 1 << 62  # nanoseconds
 _UNKNOWN = -1 << 62  # acknowledged work, when it is to be looked at before the next record
 
 if TYPE_CHECKING:
+    Ranges = list[tuple[int, int]]
+    Records = Sequence[worker_pb2.RecordInput]
     Result = bytes | wire.Ended
     Execute = Callable[[worker_pb2.Payload, Context], Result]
 
@@ -88,6 +90,7 @@ class Worker:
         self._cell = blocks.cell
         self._kind = kind
         self._log = log
+        self._cell[shared.LOG] = log.at
         self._limit = (run_ahead_millis or DEFAULT_RUN_AHEAD_MILLIS) * 1_000_000
         self._outbox = outbox.Outbox(sock, blocks)
         self._runs: deque[worker_pb2.Run] = deque()
@@ -189,27 +192,18 @@ class Worker:
         cell[shared.LEASE] = 0
         stage.close()
 
-    def _run_records(
-        self,
-        run: worker_pb2.Run,
-        ranges: list[tuple[int, int]],
-        records: Sequence[worker_pb2.RecordInput],
-        stage: Stage,
-    ) -> None:
+    def _run_records(self, run: worker_pb2.Run, ranges: Ranges, records: Records, stage: Stage) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
         common = Common(parameters, stage if run.artifacts_dir else None)
-        attempts, generation = dict(run.attempts), run.generation
-        box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
-        said, at, last = self._log.memory, self._log.at, len(records) - 1
+        attempts, generation, lease, last = dict(run.attempts), run.generation, run.lease, len(records) - 1
+        box, cell, limit, said, at = self._outbox, self._cell, self._limit, self._log.memory, self._log.at
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
         now = time.monotonic_ns
         start = now()
         deadline = start + (run.budget_millis * 1_000_000 or _NO_BUDGET)
         encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
-        encode, new_context = encoder.encode, Context
-        unsent = 0
-        source = iter(records)
+        encode, new_context, source, unsent = encoder.encode, Context, iter(records), 0
         for low, high in ranges:
             for index in range(low, high):
                 if work - acked > limit:

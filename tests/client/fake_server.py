@@ -18,6 +18,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
+from tests.client.fake_artifacts import FakeArtifacts
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_many import FakeMany
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
@@ -25,7 +26,12 @@ from tests.client.fake_watch import FakeWatches
 
 
 class FakeServer(
-    FakeWatches, FakeLifeCycle, FakeMany, FakeOperations, batch_task_service_pb2_grpc.BatchTaskServiceServicer
+    FakeArtifacts,
+    FakeWatches,
+    FakeLifeCycle,
+    FakeMany,
+    FakeOperations,
+    batch_task_service_pb2_grpc.BatchTaskServiceServicer,
 ):
     """See the module. Also its own servicer for both services.
 

@@ -49,6 +49,14 @@ def client(connect: Any, real: Process) -> Any:
     return connect(real.target, project=f"p{uuid.uuid4().hex[:12]}")
 
 
+def test_what_a_record_wrote(client: Any) -> None:
+    result = client.batch.run("gated", [{"say": "hällo"}, 1, {"say": "bye", "fail": "bad"}]).wait(poll_timeout=30)
+    assert [result.log(index).partition("\n")[2] for index in range(3)] == ["INFO hällo\n", "", "INFO bye\n"]
+    assert result.log(2).startswith("== attempt 1 of generation 1, ")
+    with pytest.raises(batchyard.NotFoundError):
+        result.log(3)
+
+
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
     return tmp_path / "gate"

@@ -121,14 +121,20 @@ def segments(data: pathlib.Path) -> int:
 
 
 @contextlib.contextmanager
-def living(folder: pathlib.Path, *arguments: str, workers: int = 2, toml: str = "") -> Iterator[Live]:
+def living(
+    folder: pathlib.Path,
+    *arguments: str,
+    workers: int = 2,
+    toml: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Live]:
     """A server on `folder`, which may have had others before; `toml`: handlers beside `noted`."""
     notes = folder / "notes"
     for each in ("running", "open"):
         (notes / each).mkdir(parents=True, exist_ok=True)
     (folder / "handlers.toml").write_text(NOTED + toml)
     arguments = ("--handlers", str(folder / "handlers.toml"), "--workers", str(workers), *arguments)
-    with process(folder, *arguments, environment={"LIVE_FOLDER": str(notes)}) as server:
+    with process(folder, *arguments, environment={"LIVE_FOLDER": str(notes), **(environment or {})}) as server:
         live = Live(server, notes)
         try:
             yield live

@@ -282,7 +282,7 @@ async def fail(server: Served, method: str, request: Message) -> Answer:
 async def _call(rpc: Any, method: str, request: Message) -> None:
     if method == "AppendRecords":
         await drained(rpc(_once(request)))
-    elif method.startswith(("Stream", "Watch")):
+    elif method.startswith(("Stream", "Watch", "Read")):
         await drained(rpc(request))
     else:
         await rpc(request)

@@ -51,6 +51,7 @@ def _messages(operation: str) -> dict[str, bytes]:
     update.update_mask.paths[:] = ["labels", "constraints.retention_time", "retry_policy", "handler", "parameters"]
     wait = lro.WaitOperationRequest(name=operation)
     wait.timeout.nanos = 1
+    artifact = f"{draft}/records/1/artifacts/a/b"
     return {
         SERVICE + "CreateBatchTask": big.SerializeToString(),
         SERVICE + "BatchCreateBatchTasks": service.BatchCreateBatchTasksRequest(
@@ -85,6 +86,14 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetRecord": service.GetRecordRequest(name=f"{draft}/records/1", view=1).SerializeToString(),
         SERVICE + "ListRecords": service.ListRecordsRequest(parent=draft, page_size=1, order=2).SerializeToString(),
         SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=draft, view=2).SerializeToString(),
+        SERVICE + "ListArtifacts": service.ListArtifactsRequest(
+            parent=f"{draft}/records/-", page_size=1, prefix="a"
+        ).SerializeToString(),
+        SERVICE + "GetArtifact": service.GetArtifactRequest(name=artifact).SerializeToString(),
+        SERVICE + "ReadArtifact": service.ReadArtifactRequest(name=artifact, offset=1, limit=2).SerializeToString(),
+        SERVICE + "DeleteArtifact": service.DeleteArtifactRequest(
+            name=artifact, allow_missing=True
+        ).SerializeToString(),
         SERVICE + "GetHandler": service.GetHandlerRequest(name=f"{PROJECT}/handlers/echo").SerializeToString(),
         SERVICE + "ListHandlers": service.ListHandlersRequest(parent=PROJECT, page_size=1).SerializeToString(),
         OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),

@@ -130,6 +130,12 @@ def _content_type(size: int) -> service.CreateBatchTaskRequest:
     return made
 
 
+def _path(size: int) -> service.DeleteArtifactRequest:
+    """A path of so many bytes, whose segments are not too long."""
+    path = "/".join(["x" * 200] * 6)[:size]
+    return service.DeleteArtifactRequest(name=f"{name('draft')}/records/0/artifacts/{path}", allow_missing=True)
+
+
 WALKS = {
     "REQUEST": Walk(CREATE, _whole),
     "ID": Walk(CREATE, lambda n: _changed(batch_task_id="x" * n)),
@@ -156,6 +162,11 @@ WALKS = {
     "RECORD": Walk(CREATE, _record, "records[0]"),
     "RECORDS": Walk(CREATE, lambda n: create(records=n)),
     "BATCH_CREATE": Walk("BatchCreateBatchTasks", _batch),
+    "ARTIFACT_PATH": Walk("DeleteArtifact", _path),
+    "ARTIFACT_PREFIX": Walk(
+        "ListArtifacts",
+        lambda n: service.ListArtifactsRequest(parent=f"{name('draft')}/records/-", prefix="x" * n),
+    ),
     "REASON": Walk("CancelBatchTask", lambda n: service.CancelBatchTaskRequest(name=name("draft"), reason="x" * n)),
 }
 

@@ -27,6 +27,7 @@ from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.names import parse_task
 from batchyard_server.model.task import Attempts
 from tests.rpc.world import create, fresh_request_id, name
+from tests.support.artifacts import new
 from tests.support.errors import answer, provokes
 from tests.support.outcomes import flush, interrupted, retries
 from tests.support.server import Served
@@ -89,6 +90,12 @@ async def refused(call: Awaitable[object]) -> tuple[str, str, str]:
     found = answer(caught.value)
     resource = found.detail(ResourceInfo).resource_name if found.code is Code.NOT_FOUND else ""
     return found.code.name, found.reason, resource
+
+
+def places(artifacts: Sequence[Artifact]) -> list[tuple[int, str]]:
+    """(index, path) of each."""
+    split = [each.name.removeprefix(f"{TASK}/records/").split("/artifacts/") for each in artifacts]
+    return [(int(index), path) for index, path in split]
 
 
 def header(attempt: int, generation: int, state: str) -> bytes:
@@ -159,6 +166,28 @@ async def test_pages_of_logs_are_in_order(server: Served) -> None:
     wanted = [log_name(index) for index in sorted(logs)]
     for size in (1, 4, 1000):
         assert [each.name for each in await listed(server, size=size)] == wanted
+
+
+async def test_pages_of_files_and_logs_are_in_order(server: Served) -> None:
+    """Files that stand before and after the logs; of some records only these, of some only those."""
+    await server.tasks.CreateBatchTask(create("t", records=12))
+    lease = await server.lease(TASK, range(12))
+    logs = {index: b"x\n" for index in range(12) if index % 3}
+    paths = {
+        index: [path for path in ("!", "-a/b", ".batch", ".c", "z") if (index + len(path)) % 2] for index in range(12)
+    }
+    files = [each for index in range(12) if index % 4 for each in new("stage", index, *paths[index])]
+    await server.store.record_outcomes(lease, flush(parse_task(TASK), ok=range(12), logs=logs, artifacts=files))
+    wanted = sorted((each.index, each.content.path) for each in files)
+    wanted = sorted([*wanted, *((index, LOG_PATH) for index in logs)])
+    for size in (1, 2, 3, 7, 1000):
+        assert places(await listed(server, size=size)) == wanted
+        for index in range(12):
+            mine = places(await listed(server, str(index), size=size))
+            assert mine == [each for each in wanted if each[0] == index]
+    for start in (".b", ".batchyard/"):
+        found = places(await listed(server, size=2, prefix=start))
+        assert found == [each for each in wanted if each[1].startswith(start)]
 
 
 async def test_a_record_without_a_log(server: Served) -> None:

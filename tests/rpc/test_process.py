@@ -38,7 +38,7 @@ def test_it_says_once_where_it_serves_and_stops_when_told(tmp_path: pathlib.Path
         assert line is not None
         assert line[1] == str(tmp_path / "data")
         assert line[2] in ("cgroup", "pid_namespace", "subreaper")
-        assert line[3] == "echo,python_audit"
+        assert line[3] == "echo,python_audit,thumbnail"
         with server.channel() as channel:
             BatchTaskServiceStub(channel).CreateBatchTask(create("t"), timeout=SECONDS)
         server.signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from google.rpc.status_pb2 import Status
 from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import logs, outcomes
 from batchyard_server.codec.v1.shadow_pb2 import RawRecordPage
+from batchyard_server.model.artifact import NewArtifact
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.ranges import from_indexes
 from batchyard_server.model.task import Attempts, Flush, Retries
@@ -25,6 +26,7 @@ def flush(
     generation: int = 1,
     attempt: int = 1,
     logs: Mapping[int, bytes] = NO_LOGS,
+    artifacts: Sequence[NewArtifact] = (),
 ) -> Flush:
     """Outcomes of these records: output is the JSON text of the index. `logs`: what they wrote, by index."""
     indexes = sorted([*ok, *failed])
@@ -45,6 +47,7 @@ def flush(
         failed=sorted(failed),
         failures=[(index, FAILURE.SerializeToString()) for index in sorted(failed)[:100]],
         logs=list(logs.items()),
+        artifacts=artifacts,
     )
 
 

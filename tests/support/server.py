@@ -53,11 +53,13 @@ class Served:
     Attributes:
         store: what it keeps its tasks in; tests play the workers on it.
         files: where the bytes of artifacts are.
+        folder: the data directory.
         target: `127.0.0.1:PORT`.
     """
 
-    def __init__(self, store: Store, files: LocalArtifacts, rpc: RpcServer, target: str) -> None:
+    def __init__(self, store: Store, files: LocalArtifacts, rpc: RpcServer, target: str, folder: pathlib.Path) -> None:
         self.store = store
+        self.folder = folder
         self.files = files
         self.rpc = rpc
         self.target = target
@@ -122,7 +124,7 @@ async def serving(
         rpc = RpcServer(deps)
         port = rpc.listen("127.0.0.1:0")
         await rpc.start()
-        served = Served(store, files, rpc, f"127.0.0.1:{port}")
+        served = Served(store, files, rpc, f"127.0.0.1:{port}", folder / "data")
         try:
             yield served
         finally:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from batchyard._aio.operation import AsyncOperation, AsyncOperations
     from batchyard._aio.result import AsyncBatchTaskResult
     from batchyard._aio.task import AsyncBatchTaskOperation
+    from batchyard._artifact_errors import ArtifactDamagedError, DownloadError, OffsetBeyondEndError
+    from batchyard._artifact_info import Artifact, DownloadProgress
     from batchyard._enums import (
         BatchTaskState,
         HandlerIsolation,
@@ -128,6 +130,15 @@ _HOME = {
     ),
     "_aio.result": ("AsyncBatchTaskResult",),
     "_aio.task": ("AsyncBatchTaskOperation",),
+    "_artifact_errors": (
+        "ArtifactDamagedError",
+        "DownloadError",
+        "OffsetBeyondEndError",
+    ),
+    "_artifact_info": (
+        "Artifact",
+        "DownloadProgress",
+    ),
     "_enums": (
         "BatchTaskState",
         "HandlerIsolation",
@@ -254,6 +265,8 @@ __all__ = [
     "AllRecordsFailedError",
     "AlreadyExistsError",
     "AppendInProgressError",
+    "Artifact",
+    "ArtifactDamagedError",
     "AsyncBatch",
     "AsyncBatchTaskOperation",
     "AsyncBatchTaskResult",
@@ -277,6 +290,8 @@ __all__ = [
     "DataLossError",
     "DeadlineExceededError",
     "DiskFullError",
+    "DownloadError",
+    "DownloadProgress",
     "DrainingError",
     "DuplicateRecordIdError",
     "ErrorDetail",
@@ -304,6 +319,7 @@ __all__ = [
     "NoRecordsError",
     "NonzeroExitError",
     "NotFoundError",
+    "OffsetBeyondEndError",
     "Operation",
     "OperationErrorInfo",
     "OperationNotDoneError",

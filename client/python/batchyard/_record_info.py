@@ -102,6 +102,11 @@ class RecordInfo:
         return self.message.exit_code if self.message.HasField("exit_code") else None
 
     @property
+    def artifact_count(self) -> int:
+        """How many artifacts came with this outcome."""
+        return self.message.artifact_count
+
+    @property
     def start_time(self) -> datetime | None:
         """When the execution that ended began."""
         return time_of(self.message, "start_time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,10 +16,11 @@ from batchyard._retry import CUT_WHILE_WRITING, StreamEnded
 from batchyard.v1.batch_task_service_pb2 import CreateBatchTaskRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from batchyard.v1.batch_task_service_pb2 import AppendRecordsRequest
 
+_T = TypeVar("_T")
 Records: TypeAlias = Iterable[object] | AsyncIterable[object]
 Task: TypeAlias = NewTask | CreateBatchTaskRequest
 Tasks: TypeAlias = Iterable[Task] | AsyncIterable[Task]
@@ -35,6 +36,11 @@ def open_channel(
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
     return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def in_thread(function: Callable[..., _T], *args: Any) -> _T:
+    """Call what may wait for the disk."""
+    return await asyncio.to_thread(function, *args)
 
 
 async def unary(method: Any, request: Any, timeout: float) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from batchyard import _cli_output, _cli_verbs, _cli_watch
+from batchyard import _cli_artifacts, _cli_output, _cli_verbs, _cli_watch
 from batchyard._channel import DEFAULT_TARGET, version
 from batchyard._cli_options import DEFAULTS, poll_timeout, span, task_settings
 from batchyard._enums import BatchTaskState
@@ -22,7 +22,7 @@ from batchyard._errors import BatchTaskError, BatchyardError, RpcError, WaitTime
 from batchyard._sync.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FAILED = 1
 TIMED_OUT = 4
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"the task {error.verb}: {error.error.message} (code {error.error.code})", FAILED)
     except RpcError as error:
         return _complain(_describe(error), FAILED)
-    except (BatchyardError, ValueError) as error:
+    except (BatchyardError, ValueError, OSError) as error:
         return _complain(str(error), FAILED)
 
 
@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     tried.add_argument("index", type=int, metavar="INDEX", help="position of the record in the task")
     said = verb("log", _cli_verbs.log, "Show what one record wrote, a section for each of its executions.")
     said.add_argument("index", type=int, metavar="INDEX", help="position of the record in the task")
+    _artifact_verbs(verb)
     verb("pause", _cli_verbs.pause, "Let no further record start; those that run may end.")
     verb("resume", _cli_verbs.resume, "Let a paused task go on.")
     verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.")
@@ -129,6 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     removed.add_argument("--force", action="store_true", help="also one that has not ended; what runs is killed")
     verb("handlers", _cli_verbs.handlers, "List the handlers of the server.", task=False)
     return parser
+
+
+def _artifact_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    shown = verb("artifacts", _cli_artifacts.artifacts, "List the files that handlers left, by record and path.")
+    _limit(shown)
+    saved = verb("download", _cli_artifacts.download, "Write these files into a folder, with their checksums verified.")
+    text = "made if it is not there; of all records each has a folder of its own in it; default: here"
+    saved.add_argument("--output", metavar="DIR", default=".", help=text)
+    for parser in (shown, saved):
+        parser.add_argument("index", type=int, nargs="?", metavar="INDEX", help="of one record; default: of all")
+        parser.add_argument("--prefix", default="", metavar="PATH", help="only those whose path begins with this")
 
 
 def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:

@@ -93,6 +93,7 @@ class _Record:
                 with folders.opened(self._base, self._name, *parent) as folder:
                     os.fsync(folder)
         except FileNotFoundError:
+            self.rest = False
             return []
         except OSError as error:
             if error.errno in _OURS:

@@ -63,9 +63,8 @@ class LocalArtifacts:
         """See ArtifactFiles.collect."""
         return await _within(self._collectors, partial(collect.collect, self._root, stage, indexes))
 
-    async def keep_logs(self, folder: Folder, generation: int, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
+    async def keep_logs(self, stage: Stage, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
         """See ArtifactFiles.keep_logs."""
-        stage = self.stage(folder, generation)
         return await _within(self._collectors, partial(logs.keep, self._root, stage, texts))
 
     async def open(self, folder: Folder, artifact: Artifact) -> _Reading:
@@ -107,9 +106,11 @@ class LocalArtifacts:
         with contextlib.suppress(FileNotFoundError), folders.opened(self._root, str(stage.folder)) as above:
             with contextlib.suppress(FileNotFoundError), folders.opened(above, stage.name) as base:
                 for index, paths in kept.items():
-                    if is_over() or not folders.keep_only(base, str(index), paths, is_over):
+                    if not folders.keep_only(base, str(index), paths, is_over):
                         return left
                     del left[index]
+                    if left and is_over():
+                        return left
             folders.remove_if_empty(above, stage.name)
         with folders.opened(self._root) as top:
             folders.remove_if_empty(top, str(stage.folder))
@@ -120,8 +121,10 @@ class LocalArtifacts:
         with folders.opened(self._root) as top:
             for at, folder in enumerate(tasks):
                 try:
-                    if is_over() or not folders.remove(top, str(folder), is_over):
+                    if not folders.remove(top, str(folder), is_over):
                         return tasks[at:]
+                    if is_over():
+                        return tasks[at + 1 :]
                 except OSError as error:
                     log.warning("files of a deleted task cannot be removed: %s: %s", folder, error)
         return ()

@@ -60,8 +60,8 @@ class ArtifactFiles(Protocol):
         """
         ...
 
-    async def keep_logs(self, folder: Folder, generation: int, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
-        """Write (index, log) of some records into files of a new stage, durable. Raises OSError."""
+    async def keep_logs(self, stage: Stage, texts: Sequence[tuple[int, bytes]]) -> list[NewArtifact]:
+        """Write (index, log) of records into files of a stage that nobody else writes to, durable. Raises OSError."""
         ...
 
     async def open(self, folder: Folder, artifact: Artifact) -> Reading:

@@ -75,6 +75,8 @@ def long_ones(texts: Texts, but: Container[int]) -> Texts:
 
 def with_files(flush: Flush, files: Sequence[NewArtifact]) -> Flush:
     """The flush with these files in place of the logs that are in them, which become empty."""
+    if not files:
+        return flush
     kept = {each.index for each in files}
     artifacts = sorted((*flush.artifacts, *files), key=lambda each: (each.index, each.content.path))
     texts = [(index, b"" if index in kept else text) for index, text in flush.logs]

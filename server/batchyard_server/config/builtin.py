@@ -17,4 +17,10 @@ BUILTIN = (
         description="Measures Python source: functions, classes, lines, longest function, cyclomatic complexity.",
         callable="batchyard_worker.builtin.audit:python_audit",
     ),
+    HandlerSpec(
+        handler_id="thumbnail",
+        kind=Kind.PYTHON,
+        description="Makes a small copy of the image file at `path`, as an artifact; `size` is its longest side.",
+        callable="batchyard_worker.builtin.thumbnail:thumbnail",
+    ),
 )

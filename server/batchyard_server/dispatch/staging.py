@@ -79,10 +79,12 @@ class FileStaging:
 
     async def keep_logs(self, subtask: Subtask, texts: Sequence[tuple[int, bytes]]) -> Sequence[NewArtifact]:
         """See Staging.keep_logs."""
+        stage = self._files.stage(subtask.task.folder, subtask.lease.generation)
         try:
-            return await self._files.keep_logs(subtask.task.folder, subtask.task.generation, texts)
+            return await self._files.keep_logs(stage, texts)
         except OSError as error:
             log.warning("long logs of %s are kept in the store: %s", subtask.task.name, error)
+            self._janitor.tidy(stage)
             return ()
 
     def refused(self, subtask: Subtask, artifacts: Sequence[NewArtifact]) -> None:

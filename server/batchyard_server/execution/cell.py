@@ -64,7 +64,7 @@ class Cell:
 
     def log_start(self) -> int:
         """Where in the captured output the text of the running record begins."""
-        return _WORD.unpack_from(self._map, 8 * shared.LOG)[0]
+        return max(_WORD.unpack_from(self._map, 8 * shared.LOG)[0], 0)  # a handler may have written there
 
     def part(self, block: int, start: int, end: int) -> bytes:
         """Bytes of a block. Raises ValueError if there is no such part."""

@@ -20,6 +20,7 @@ from batchyard_server.execution.cell import Cell, Progress
 from batchyard_server.execution.inbox import Inbox
 from batchyard_server.execution.log_file import LogFile
 from batchyard_server.model.handler import HandlerSpec
+from batchyard_worker import capture
 from batchyard_worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ SOCKET_BYTES = 1 << 20
 REAP_SECONDS = 10.0  # after SIGKILL; a process that is still there then is stuck in the kernel
 REPORT_SECONDS = 1.0  # for the supervisor to say which
 TRIM_SECONDS = 0.005  # between two looks at a record that writes very much …
+LOAD_LOG_BYTES = 4096  # of what a load wrote that failed, for the server's own log
 LOOK_SECONDS = 0.05  # … or that is being killed
 
 
@@ -301,7 +303,7 @@ class Worker:
         self._cell.close()
         self._log.close()
         if end.written and not self._loaded:
-            text = end.written.decode("utf-8", "replace").rstrip("\n")
+            text = capture.cut(end.written, LOAD_LOG_BYTES).decode("utf-8", "replace").rstrip("\n")
             log.warning("a worker ended before its handler was loaded; it wrote:\n%s", text)
         self.callbacks.exited(end)
 

@@ -10,12 +10,14 @@ from batchyard_worker import Context, RecordError
 
 
 def gated(record: Any, context: Context) -> Any:
-    """Echo, once the gate is there; say before that it is waited for. `{"fail": text}` fails."""
+    """Echo, once the gate is there; say before that it is waited for. `{"fail": text}` fails, `{"say": text}` logs."""
     if context.parameters is not None:
         gate = Path(context.parameters)
         gate.with_suffix(".waited").touch()
         while not gate.exists():
             time.sleep(0.005)
+    if isinstance(record, dict) and "say" in record:
+        context.log.info(record["say"])
     if isinstance(record, dict) and "fail" in record:
         raise RecordError("INVALID_ARGUMENT", record["fail"])
     return record

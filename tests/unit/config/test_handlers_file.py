@@ -33,7 +33,7 @@ def mistake(folder: pathlib.Path, text: str) -> tuple[int, str]:
 
 def test_without_a_file_there_are_the_built_in_handlers() -> None:
     handlers = handlers_file.load(None)
-    assert sorted(handlers) == ["echo", "python_audit"]
+    assert sorted(handlers) == ["echo", "python_audit", "thumbnail"]
     assert all(spec.kind is Kind.PYTHON and spec.description for spec in handlers.values())
 
 
@@ -92,7 +92,7 @@ def test_an_entry_of_the_file_wins_over_a_built_in_one(tmp_path: pathlib.Path) -
 
 
 def test_an_empty_file_is_right(tmp_path: pathlib.Path) -> None:
-    assert sorted(load(tmp_path, "# nothing\n")) == ["echo", "python_audit"]
+    assert sorted(load(tmp_path, "# nothing\n")) == ["echo", "python_audit", "thumbnail"]
 
 
 GOOD = '[handlers.a]\nkind = "python"\ncallable = "m:f"\n'

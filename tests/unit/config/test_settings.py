@@ -74,7 +74,7 @@ def test_defaults() -> None:
     assert config.drain_timeout_seconds == 30
     assert config.max_worker_lost == 2
     assert config.max_task_lifetime_seconds == 180 * 86_400
-    assert sorted(config.handlers) == ["echo", "python_audit"]
+    assert sorted(config.handlers) == ["echo", "python_audit", "thumbnail"]
 
 
 def test_every_flag_has_a_variable_and_wins_over_it(tmp_path: pathlib.Path) -> None:

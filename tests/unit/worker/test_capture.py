@@ -257,6 +257,14 @@ def test_a_crash_leaves_what_its_record_wrote(start: Start, how: str, number: in
     assert "sample_handlers.py" in words
 
 
+def test_last_words_are_of_the_record_alone(start: Start, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "loud.py").write_text("import os\nprint('loading')\ndef act(record, context):\n    os.abort()\n")
+    server = start("loud:act", path=[str(tmp_path)])
+    server.run(1, [0])
+    server.process.wait(timeout=20)
+    assert server.last_words().startswith("Fatal Python error: Aborted")
+
+
 def test_a_record_that_is_killed_leaves_what_it_wrote(start: Start, tmp_path: pathlib.Path) -> None:
     server, reached = start("says"), tmp_path / "reached"
     server.run(1, [[["print", "here"], ["child", f"touch {reached}"], ["wait", str(tmp_path / "never")]]])

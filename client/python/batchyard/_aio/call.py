@@ -12,7 +12,7 @@ from batchyard._retry import Backoff, late, now, transient
 from batchyard._transport_aio import open_stream, sleep, unary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 async def call(method: Any, request: Any, timeout: float) -> Any:
@@ -39,16 +39,24 @@ async def call(method: Any, request: Any, timeout: float) -> Any:
         await sleep(delay)
 
 
-async def stream(method: Any, request: Any, timeout: float) -> AsyncIterator[Any]:
-    """Yield the messages of a server stream whose request and messages have a resume_token.
+def follow_token(request: Any, message: Any) -> None:
+    """Let a request ask for what comes after the message."""
+    request.resume_token = message.resume_token
+
+
+async def stream(
+    method: Any, request: Any, timeout: float, follow: Callable[[Any, Any], None] = follow_token
+) -> AsyncIterator[Any]:
+    """Yield the messages of a server stream that can be resumed.
 
     A cut stream goes on after the last message yielded. Each call lives at most `timeout` seconds, so a consumer that
     takes its time costs the server nothing meanwhile.
 
     Args:
         method: the stub's method.
-        request: its request; its resume_token is moved on.
+        request: its request, which is moved on.
         timeout: seconds to wait for one message, repetitions included.
+        follow: moves the request on, to what comes after a message.
 
     Raises:
         RpcError: no message came within `timeout`, or the server refuses.
@@ -70,7 +78,7 @@ async def stream(method: Any, request: Any, timeout: float) -> AsyncIterator[Any
                     return
                 patience = timeout
                 backoff.reset()
-                request.resume_token = message.resume_token
+                follow(request, message)
                 yield message
         finally:
             current.cancel()

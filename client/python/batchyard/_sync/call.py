@@ -13,7 +13,7 @@ from batchyard._retry import Backoff, late, now, transient
 from batchyard._transport_sync import open_stream, sleep, unary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def call(method: Any, request: Any, timeout: float) -> Any:
@@ -40,16 +40,24 @@ def call(method: Any, request: Any, timeout: float) -> Any:
         sleep(delay)
 
 
-def stream(method: Any, request: Any, timeout: float) -> Iterator[Any]:
-    """Yield the messages of a server stream whose request and messages have a resume_token.
+def follow_token(request: Any, message: Any) -> None:
+    """Let a request ask for what comes after the message."""
+    request.resume_token = message.resume_token
+
+
+def stream(
+    method: Any, request: Any, timeout: float, follow: Callable[[Any, Any], None] = follow_token
+) -> Iterator[Any]:
+    """Yield the messages of a server stream that can be resumed.
 
     A cut stream goes on after the last message yielded. Each call lives at most `timeout` seconds, so a consumer that
     takes its time costs the server nothing meanwhile.
 
     Args:
         method: the stub's method.
-        request: its request; its resume_token is moved on.
+        request: its request, which is moved on.
         timeout: seconds to wait for one message, repetitions included.
+        follow: moves the request on, to what comes after a message.
 
     Raises:
         RpcError: no message came within `timeout`, or the server refuses.
@@ -71,7 +79,7 @@ def stream(method: Any, request: Any, timeout: float) -> Iterator[Any]:
                     return
                 patience = timeout
                 backoff.reset()
-                request.resume_token = message.resume_token
+                follow(request, message)
                 yield message
         finally:
             current.cancel()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from batchyard._info import BatchTaskInfo
 from batchyard._record_info import RecordAttempt, RecordInfo
+from batchyard._sync.artifacts import ArtifactReader
 from batchyard._sync.call import call, stream
 from batchyard._sync.call import pages as pages_of
-from batchyard._sync.log import read_log
 from batchyard.v1 import batch_task_service_pb2, record_pb2
 
 if TYPE_CHECKING:
@@ -40,16 +40,14 @@ def word(words: Mapping[str, int], name: str, word: str) -> Any:
     return words[word]
 
 
-class RecordReader:
-    """Reads the records of one task. Base of the handle and of the result.
+class RecordReader(ArtifactReader):
+    """Reads the records of one task, and their artifacts. Base of the handle and of the result.
 
     `generation` is the same everywhere: the records as they were at the end of that generation of the task. None: of a
     result its own, of a handle the task's current one. −1, only with order "completion": every outcome of every
     generation.
     """
 
-    _connection: Connection
-    _task_name: str
     _own_generation = 0  # as in the contract, 0 is the current one
 
     def pages(
@@ -186,22 +184,6 @@ class RecordReader:
         for page in pages_of(self._connection.service.ListRecordAttempts, request, timeout):
             for attempt in page.attempts:
                 yield RecordAttempt(attempt, index)
-
-    def log(self, index: int, *, timeout: float = 60) -> str:
-        """Return what a record wrote by `context.log`, to its standard output or error; "" if it wrote nothing.
-
-        A section for each of its executions in the last generation in which it ran, also if that goes on: what it wrote
-        until the last of them ended. Bytes that are not UTF-8 become backslash escapes.
-
-        Args:
-            index: position of the record in the task.
-            timeout: seconds for the whole.
-
-        Raises:
-            NotFoundError: no such index.
-            RpcError: not answered within `timeout` seconds, or refused.
-        """
-        return read_log(self._connection, f"{self._task_name}/records/{index}", timeout)
 
     def _chosen(self, generation: int | None) -> int:
         return self._own_generation if generation is None else generation
