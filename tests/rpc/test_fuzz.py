@@ -51,7 +51,6 @@ def _messages(operation: str) -> dict[str, bytes]:
     update.update_mask.paths[:] = ["labels", "constraints.retention_time", "retry_policy", "handler", "parameters"]
     wait = lro.WaitOperationRequest(name=operation)
     wait.timeout.nanos = 1
-    artifact = f"{draft}/records/1/artifacts/a/b"
     return {
         SERVICE + "CreateBatchTask": big.SerializeToString(),
         SERVICE + "BatchCreateBatchTasks": service.BatchCreateBatchTasksRequest(
@@ -83,11 +82,24 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "ListRecordAttempts": service.ListRecordAttemptsRequest(
             parent=f"{draft}/records/1", page_size=1
         ).SerializeToString(),
-        SERVICE + "GetRecord": service.GetRecordRequest(name=f"{draft}/records/1", view=1).SerializeToString(),
-        SERVICE + "ListRecords": service.ListRecordsRequest(parent=draft, page_size=1, order=2).SerializeToString(),
-        SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=draft, view=2).SerializeToString(),
+        **_of_records(draft),
+        OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),
+        OPERATIONS + "ListOperations": lro.ListOperationsRequest(name=PROJECT, page_size=2).SerializeToString(),
+        OPERATIONS + "WaitOperation": wait.SerializeToString(),
+        OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
+        OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
+    }
+
+
+def _of_records(task: str) -> dict[str, bytes]:
+    """Those about records, what they left, and handlers."""
+    artifact = f"{task}/records/1/artifacts/a/b"
+    return {
+        SERVICE + "GetRecord": service.GetRecordRequest(name=f"{task}/records/1", view=1).SerializeToString(),
+        SERVICE + "ListRecords": service.ListRecordsRequest(parent=task, page_size=1, order=2).SerializeToString(),
+        SERVICE + "StreamRecords": service.StreamRecordsRequest(parent=task, view=2).SerializeToString(),
         SERVICE + "ListArtifacts": service.ListArtifactsRequest(
-            parent=f"{draft}/records/-", page_size=1, prefix="a"
+            parent=f"{task}/records/-", page_size=1, prefix="a"
         ).SerializeToString(),
         SERVICE + "GetArtifact": service.GetArtifactRequest(name=artifact).SerializeToString(),
         SERVICE + "ReadArtifact": service.ReadArtifactRequest(name=artifact, offset=1, limit=2).SerializeToString(),
@@ -96,11 +108,6 @@ def _messages(operation: str) -> dict[str, bytes]:
         ).SerializeToString(),
         SERVICE + "GetHandler": service.GetHandlerRequest(name=f"{PROJECT}/handlers/echo").SerializeToString(),
         SERVICE + "ListHandlers": service.ListHandlersRequest(parent=PROJECT, page_size=1).SerializeToString(),
-        OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),
-        OPERATIONS + "ListOperations": lro.ListOperationsRequest(name=PROJECT, page_size=2).SerializeToString(),
-        OPERATIONS + "WaitOperation": wait.SerializeToString(),
-        OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
-        OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
     }
 
 

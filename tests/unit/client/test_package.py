@@ -25,6 +25,7 @@ def test_the_stubs_load_nothing_of_the_client() -> None:
     assert loaded_after("import batchyard.v1.batch_task_service_pb2_grpc") == {
         "batchyard",
         "batchyard.v1",
+        "batchyard.v1.artifact_pb2",
         *(
             f"batchyard.v1.{name}"
             for name in ("batch_task_pb2", "batch_task_service_pb2", "batch_task_service_pb2_grpc", "handler_pb2")

@@ -106,7 +106,7 @@ class World:
         self.store = FakeStore()
         self.live = FakeLive()
         parts: Any = {"store": self.store, "clock": self.clock, "live": self.live}
-        unused = dict.fromkeys(("randomness", "handlers", "failpoints", "tokens"))
+        unused = dict.fromkeys(("randomness", "handlers", "failpoints", "tokens", "files"))
         self.hub = Hub(cast("Deps", Deps(**parts, **cast("Any", unused))))
 
 
