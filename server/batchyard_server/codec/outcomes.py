@@ -106,7 +106,7 @@ def without(flush: Flush, taken: Collection[int], failed: Sequence[Failed]) -> F
         failures=_first(left),
         logs=[each for each in flush.logs if each[0] not in taken],
         staged=tuple(index for index in flush.staged if index not in taken),
-        artifacts=[each for each in flush.artifacts if each.index not in taken],
+        artifacts=tuple(each for each in flush.artifacts if each.index not in taken),
     )
 
 
