@@ -30,6 +30,7 @@ class FakeArtifacts:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.artifacts: dict[str, bytes] = {}
         self.shown_names: dict[str, str] = {}
         self.wrong_sha256: set[str] = set()
