@@ -160,10 +160,12 @@ class Session:
     def _check_turns(self, granted: Sequence[Task]) -> None:
         """Nothing went to a task of a lower priority while one of a higher waited, before and still, and got nothing.
 
-        What was taken back of a task, since its settings changed, waits again only when its lease has ended.
+        What was taken back of a task, since its settings changed, waits again only when its lease has ended. Whether
+        time has ended one is not known yet.
         """
         waiting = self.model.waiting()
-        for task, other in itertools.product(granted, waiting & self._waiting - set(granted)):
+        others = waiting & self._waiting - {*granted, *self.model.due()}
+        for task, other in itertools.product(granted, others):
             if task.config["handler"] == other.config["handler"] and priority(task) < priority(other):
                 raise Violation(f"{task.name} was served, and {other.name} waits with a higher priority")
         self._waiting = waiting

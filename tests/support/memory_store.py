@@ -12,7 +12,7 @@ from batchyard.v1.record_pb2 import RecordAttempt, RecordInfo
 from batchyard_server.codec import segments
 from batchyard_server.dispatch.settle import Begun
 from batchyard_server.model import ranges as rg
-from batchyard_server.model.errors import BatchyardError, NotFound, StaleLease
+from batchyard_server.model.errors import NotFound, StaleLease
 from batchyard_server.model.names import TASK_TYPE, OperationName, TaskName
 from batchyard_server.model.states import Event, StopReason, SubtaskState, TaskState, after
 from batchyard_server.model.subtask import COMPLETED, RETURNED, LeaseEnd
@@ -118,7 +118,7 @@ class MemoryStore:
             if error is None:
                 try:
                     result = write.apply()
-                except (StaleLease, BatchyardError) as refused:
+                except Exception as refused:  # noqa: BLE001 - whatever it is, the caller gets it
                     error = refused
             self.log.append(f"{write.name}: {error or 'ok'}")
             self._tell(self._events)

@@ -175,13 +175,13 @@ class Dispatcher:
                 return True
             if any(waits and self._executor.can_start(handler) for handler, waits in rivals.items()):
                 return False
-            if any(queue.cutting for queues in ready.values() for queue in queues):
+            if any(queue.is_busy for queues in ready.values() for queue in queues):
                 return False
         return False
 
     def _cut(self, queue: TaskQueue, rivals: Mapping[str, bool]) -> bool:
         """Cut one subtask of the queue if there is a slot for it."""
-        if queue.cutting:
+        if queue.is_busy:
             return False
         handler, settings = queue.task.handler, queue.task.settings
         if queue.pace.record_ns is None:
@@ -193,7 +193,7 @@ class Dispatcher:
             return False
         slot.reserve(estimate)
         queue.slots[slot.name] += 1
-        queue.cutting = True
+        queue.cutting += 1
         self._ready.rotate(queue)
         self._spawn(self._give(queue, slot, queue.take(size), estimate))
         return True
@@ -201,7 +201,7 @@ class Dispatcher:
     async def _give(self, queue: TaskQueue, slot: Slot, wanted: rg.Ranges, estimate: int | None) -> None:
         """Read the inputs, queue the grant, and send the subtask without waiting for the grant."""
         taken, inputs = await self._read(queue, wanted)
-        queue.cutting = False
+        queue.cutting -= 1
         if not taken or self._draining or not queue.may_start:
             queue.leave(slot.name)
             self._requeue(queue, wanted)

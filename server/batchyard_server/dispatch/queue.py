@@ -12,6 +12,8 @@ from batchyard_server.model import ranges as rg
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Attempts, Task
 
+SCATTERED = 32  # ranges of pending records, more than which are no remains of what was run in order
+
 
 class Held:
     """Records of a queue that are not pending before a moment. `queue` is None once they wait no more."""
@@ -30,8 +32,7 @@ class TaskQueue:
         pending: indexes that can run, ascending. With those of `held`, of `subtasks` and of the ones being cut they
             are all that have no outcome.
         held: those that failed and wait for their next try; kept by Retrier.
-        cutting: a subtask is being prepared and is not in `subtasks` yet. Only one at a time: where it ends depends
-            on what is stored together, and the next one that begins there need not take a segment apart.
+        cutting: how many subtasks are being prepared and are not in `subtasks` yet.
         slots: how many of its subtasks each slot has or is about to get, by the slot's name.
         resting: nothing is cut for a while, since its inputs could not be read.
         barred: nothing is cut, since the task is perhaps about to be paused.
@@ -66,7 +67,7 @@ class TaskQueue:
         self.subtasks: dict[Subtask, None] = {}  # in the order of their leases
         self.slots: Counter[str] = Counter()
         self.pace = Pace()
-        self.cutting = False
+        self.cutting = 0
         self.resting = False
         self.barred = False
         self.ending = False
@@ -85,8 +86,17 @@ class TaskQueue:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has records for slots; while it is `cutting` it cannot give them yet."""
+        """Whether it has records for slots; while it `is_busy` it cannot give them yet."""
         return self.pending_count > 0 and not self.resting and self.may_start
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether no other subtask can be cut before one that is being cut.
+
+        Where that one ends depends on what is stored together, and the next one that begins there need not take a
+        segment apart. Of records that lie scattered two are cut at once, since reading them takes longest.
+        """
+        return self.cutting >= (2 if len(self.pending) > SCATTERED else 1)
 
     @property
     def within(self) -> Collection[str] | None:
@@ -223,7 +233,7 @@ class Ready:
                 idle.append(queue)
                 continue
             found.append(queue)
-            if queue.within is None and not queue.cutting:
+            if queue.within is None and not queue.is_busy:
                 break
         for queue in idle:
             self.remove(queue)

@@ -9,6 +9,7 @@ BUDGET_MS = 500  # a worker gives back what is left of a subtask after this long
 FIRST = 1  # records of the first subtask of a handler of which nothing is known
 GROWTH = 16  # a guess may be wrong: at most this many times the last size
 FRESH_MOST = 64  # records of the first subtask of a task whose handler is known
+WORTH_NS = 2_000_000  # less work than this is not shared between slots: the way to another one takes as long
 WEIGHT = 0.3  # of the newest measurement
 
 
@@ -32,14 +33,14 @@ class Pace:
             self.record_ns += WEIGHT * (measured - self.record_ns)
 
     def size(self, pending: int, slots: int) -> int:
-        """Records of the next subtask: at least 1; never so many that another slot would have none."""
-        if self.record_ns is None:
-            wanted = FIRST
-        else:
-            most = self.last_size * GROWTH if self.last_size else FRESH_MOST
-            wanted = min(int(TARGET_NS / self.record_ns), most, limits.SEGMENT_RECORDS)
+        """Records of the next subtask: at least 1; not so many that another slot would have none, if they take long."""
         share = -(-pending // max(slots, 1))
-        return max(1, min(wanted, share))
+        if self.record_ns is None:
+            return max(1, min(FIRST, share))
+        most = self.last_size * GROWTH if self.last_size else FRESH_MOST
+        if self.last_size >= FRESH_MOST:  # by then the task's own records have shown how long they take
+            share = max(share, min(pending, int(WORTH_NS / self.record_ns)))
+        return max(1, min(int(TARGET_NS / self.record_ns), most, limits.SEGMENT_RECORDS, share))
 
     def estimate_ns(self, count: int) -> int | None:
         """How long `count` records will take; None if nothing is known."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from batchyard_server.codec.requests import ChangeTask
 from batchyard_server.engine import etag, show
 from batchyard_server.engine.deps import Deps
+from batchyard_server.model.errors import BatchyardError
 from batchyard_server.model.states import Event, TaskState, after
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Decide
@@ -36,20 +38,31 @@ async def pause_task(deps: Deps, asked: ChangeTask) -> bytes:
 async def _update_held(deps: Deps, asked: ChangeTask, decide: Decide) -> Task:
     """Change the task while no record of it begins, so that the change kills none.
 
-    A pause that is refused, or changes nothing, holds up nothing: it is tried without a hold first, and if the store
-    would change the task (a resume may just have done so), again with one.
+    A pause that will be refused, or changes nothing, holds up nothing. The store decides, since it knows the request_id
+    and what has changed meanwhile: a resume may be on its way there.
     """
+    key = 0
+    with contextlib.suppress(BatchyardError):
+        found = await deps.store.get_task(asked.name)
+        key = found.key if decide(found) != found else 0
+    if not key:
+        try:
+            return await deps.store.update_task(asked.name, _unheld(decide), asked.request)
+        except _HoldNeeded as needed:
+            key = needed.key
+    async with deps.live.hold(key):
+        return await deps.store.update_task(asked.name, decide, asked.request)
 
-    def decide_unheld(task: Task) -> Task:
+
+def _unheld(decide: Decide) -> Decide:
+    """Raises _HoldNeeded instead of changing the task."""
+
+    def refuse_changes(task: Task) -> Task:
         if decide(task) != task:
             raise _HoldNeeded(task.key)
         return task
 
-    try:
-        return await deps.store.update_task(asked.name, decide_unheld, asked.request)
-    except _HoldNeeded as needed:
-        async with deps.live.hold(needed.key):
-            return await deps.store.update_task(asked.name, decide, asked.request)
+    return refuse_changes
 
 
 class _HoldNeeded(Exception):

@@ -13,7 +13,7 @@ from batchyard_server.dispatch import loops
 from batchyard_server.dispatch.loops import Chores
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.queue import TaskQueue
-from batchyard_server.dispatch.sizing import GROWTH, TARGET_NS, Pace
+from batchyard_server.dispatch.sizing import GROWTH, TARGET_NS, WORTH_NS, Pace
 from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import Reason, Unavailable
@@ -59,9 +59,16 @@ def test_a_sudden_slowness_counts_at_once() -> None:
 
 
 def test_no_slot_is_left_without_records() -> None:
+    for pace in (Pace(1_000.0), Pace(1_000_000.0, 1024)):
+        assert pace.size(100, 4) == 25
+    assert Pace(1_000.0).size(3, 4) == 1
+
+
+def test_what_is_quickly_done_is_not_shared() -> None:
     pace = Pace(1_000.0, 1024)
-    assert pace.size(100, 4) == 25
-    assert pace.size(3, 4) == 1
+    assert pace.size(100, 4) == 100
+    assert pace.size(3, 4) == 3
+    assert Pace(WORTH_NS / 40, 1024).size(100, 4) == 40
 
 
 @given(st.lists(st.tuples(st.integers(1, 2000), st.integers(0, 10**11))), st.integers(1, 10**8), st.integers(1, 64))
@@ -70,7 +77,8 @@ def test_sizes_are_within_bounds(seen: list[tuple[int, int]], pending: int, slot
     for count, work_ns in seen:
         pace.last_size = pace.size(pending, slots)
         pace.learn(count, work_ns)
-    assert 1 <= pace.size(pending, slots) <= min(limits.SEGMENT_RECORDS, -(-pending // slots))
+    most = max(-(-pending // slots), int(WORTH_NS / pace.record_ns) if pace.record_ns else 1)
+    assert 1 <= pace.size(pending, slots) <= min(limits.SEGMENT_RECORDS, most, pending)
 
 
 # -- queues -------------------------------------------------------------------------------------------------------

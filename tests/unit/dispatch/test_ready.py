@@ -114,7 +114,7 @@ def test_the_bound_is_the_number_of_its_slots() -> None:
 def test_what_is_at_its_bound_or_being_cut_keeps_nobody_waiting() -> None:
     bounded, cut, free, last = queue(parallel_count=1), queue(), queue(), queue()
     bounded.slots["a"] += 1
-    cut.cutting = True
+    cut.cutting = 1
     ready = line(bounded, cut, free, last)
     assert list(ready.classes()) == [{"echo": [bounded, cut, free]}]
 
