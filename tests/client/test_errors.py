@@ -31,6 +31,7 @@ CODES: dict[str, tuple[grpc.StatusCode, ...]] = {
     "ETAG_MISMATCH": (grpc.StatusCode.ABORTED,),
     "OPERATION_NOT_DONE": (grpc.StatusCode.FAILED_PRECONDITION,),
     "INDEX_MISMATCH": (grpc.StatusCode.OUT_OF_RANGE,),
+    "RESUME_TOKEN_EXPIRED": (grpc.StatusCode.OUT_OF_RANGE,),
     "APPEND_IN_PROGRESS": (grpc.StatusCode.ABORTED,),
     "DISK_FULL": (grpc.StatusCode.RESOURCE_EXHAUSTED,),
     "STORE_UNAVAILABLE": (grpc.StatusCode.UNAVAILABLE,),

@@ -191,6 +191,15 @@ def test_a_task_that_failed(run: Any, server: FakeServer, state: int, verb: str)
     assert (code, err) == (1, f"batchyard: the task {verb}: why (code 10)\n")
 
 
+def test_going_on_after_the_last_message(run: Any, server: FakeServer) -> None:
+    submitted(server)
+    life(server)
+    server.told[TASK].append(OperationStatus(done=True))  # the scripted server ends a watch with a message only
+    server.complete(TASK, 0, error=status_of(3, "bad"))
+    server.end(TASK, State.SUCCEEDED)
+    assert run("watch", "t000000", "--resume-token", "6") == (3, "", "")
+
+
 def test_wrong_usage_and_a_task_that_is_gone(run: Any, server: FakeServer) -> None:
     for arguments in ((), ("t000000", "--all")):
         with pytest.raises(SystemExit) as caught:

@@ -150,6 +150,17 @@ def test_create_wait_and_read(grpcurl: Grpcurl) -> None:
     assert [record["input"]["json"] for message in streamed for record in message["records"]] == VALUES
 
 
+def test_a_watch_that_is_cut_goes_on(grpcurl: Grpcurl) -> None:
+    task = wait(grpcurl, submit(grpcurl, [{"payload": {"json": value}} for value in VALUES]))["metadata"]["batch_task"]
+    request = {"name": task, "include_records": True}
+    snapshot, told = grpcurl.call(f"{SERVICE}/WatchBatchTask", request)
+    assert (snapshot["state"], snapshot["done"], snapshot["response"]["name"]) == ("SUCCEEDED", True, task)
+    by_index = {"records": sorted(told["records"], key=lambda record: int(record["index"]))}
+    assert outputs([by_index]) == VALUES
+    (rest,) = grpcurl.call(f"{SERVICE}/WatchBatchTask", {**request, "resume_token": snapshot["resume_token"]})
+    assert rest["records"] == told["records"]
+
+
 def test_listing_shows_the_newest_first(grpcurl: Grpcurl) -> None:
     ids = ["older", "newer"]
     names = [f"{PROJECT}/batchTasks/{batch_task_id}" for batch_task_id in ids]

@@ -47,13 +47,13 @@ def watch(client: Client, args: Namespace) -> int:
         "timeout": args.timeout,
     }
     if args.all:
-        messages = client.batch.watch(**options)
-    else:
-        operation = client.batch.get(args.task, timeout=args.timeout)
-        args.waiting_for = operation.task_id
-        messages = operation.watch(**options)
-    last = _follow(messages, args)
-    return ALL_SUCCEEDED if last is None else _code(last)
+        _follow(client.batch.watch(**options), args)
+        return ALL_SUCCEEDED
+    operation = client.batch.get(args.task, timeout=args.timeout)
+    args.waiting_for = operation.task_id
+    last = _follow(operation.watch(**options), args)
+    # Nothing comes after the token of the last message.
+    return _code(last or operation.get_task_info(timeout=args.timeout).message)
 
 
 def _follow(messages: Iterator[OperationStatus], args: Namespace) -> OperationStatus | None:
@@ -67,7 +67,7 @@ def _follow(messages: Iterator[OperationStatus], args: Namespace) -> OperationSt
     return last
 
 
-def _code(last: OperationStatus) -> int:
+def _code(last: OperationStatus | batch_task_pb2.BatchTaskInfo) -> int:
     """Return the exit code of a task that has ended, and say why it failed."""
     if last.HasField("error"):
         verb = "was cancelled" if last.state == _State.CANCELLED else "failed"

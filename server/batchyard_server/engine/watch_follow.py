@@ -57,7 +57,7 @@ class Follower:
         entry = shown.entry
         if entry.ends and shown.ended is None:
             shown.ended = await self._deps.store.operation_of(entry.task_key, entry.generation)
-        return shown.message(token, self._hub.running(entry))
+        return shown.message(token, self._hub.running(shown))
 
     def quiet(self, token: str) -> bytes:
         """A message that has only a token."""

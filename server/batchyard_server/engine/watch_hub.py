@@ -106,9 +106,10 @@ class Hub:
         first = topic.backlog.first_seq
         return self.head if first is None else first - 1
 
-    def running(self, entry: LogEntry) -> int:
-        """How many records of the task run now, to be shown with its counts."""
-        if entry.change is not Change.COUNTS:
+    def running(self, shown: Shown) -> int:
+        """How many records of the task run now, if that is to be shown with it."""
+        entry = shown.entry
+        if entry.change is not Change.COUNTS or not shown.live:
             return 0
         running = len(self._deps.live.running(entry.task_key))
         if entry.task_key in self._runs:

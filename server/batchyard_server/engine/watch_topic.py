@@ -23,16 +23,18 @@ class Shown:
     Attributes:
         entry: the change.
         ended: the operation with its snapshot, if the generation ended in it and that is at hand.
+        live: it is shown as it happens, not caught up.
         silent: its counts are not shown, since a later change of the task is on its way; its outcomes are.
         number: which one of its topic it is.
         fresh_at: 0 for a change. Else nothing changed but how many records run, when this was the head of the log.
     """
 
-    __slots__ = ("_joined", "_messages", "ended", "entry", "fresh_at", "number", "silent")
+    __slots__ = ("_joined", "_messages", "ended", "entry", "fresh_at", "live", "number", "silent")
 
-    def __init__(self, entry: LogEntry, ended: Operation | None = None) -> None:
+    def __init__(self, entry: LogEntry, ended: Operation | None = None, *, live: bool = True) -> None:
         self.entry = entry
         self.ended = ended
+        self.live = live
         self.silent = False
         self.number = 0
         self.fresh_at = 0
@@ -116,7 +118,7 @@ def joined(entries: Iterable[LogEntry]) -> list[Shown]:
     """Changes that were read from the log, as they are shown."""
     backlog = Backlog()
     for entry in entries:
-        backlog.add(Shown(entry))
+        backlog.add(Shown(entry, live=False))
     return backlog.take(counts=True)
 
 

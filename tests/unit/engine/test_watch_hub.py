@@ -156,7 +156,8 @@ async def test_other_records_run_and_nothing_was_committed() -> None:
         world.live.records[1] = frozenset({4, 5})
         world.hub.look_at_running()
         [shown] = topic.after(1, 2)
-        assert OperationStatus.FromString(shown.message("x", world.hub.running(shown.entry))).counts.running == 2
+        assert OperationStatus.FromString(shown.message("x", world.hub.running(shown))).counts.running == 2
+        assert world.hub.running(joined([entry(1)])[0]) == 0, "it is not from now"
         assert topic.after(1) == [], "who comes anew was told in its snapshot"
         assert topic.after(2, 2) == [], "who has seen more knows better"
         world.live.records[1] = frozenset({5})
