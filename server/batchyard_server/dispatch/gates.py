@@ -37,8 +37,8 @@ class Bucket:
 
     def __init__(self, rate: float, now_ns: int) -> None:
         self._rate_ns = rate / 1e9
-        self._burst = max(1.0, rate * BURST_SECONDS)
-        self._most = max(KEPT * self._burst, 1.0 + rate * LATE_SECONDS)
+        self._most = max(KEPT * rate * BURST_SECONDS, 1.0 + rate * LATE_SECONDS)
+        self._burst = max(rate * BURST_SECONDS, self._most)
         self.batch = max(1.0, self._most / 2)
         self.level = self._most
         self.unbegun = 0

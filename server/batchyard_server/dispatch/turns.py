@@ -20,8 +20,8 @@ class Turn(NamedTuple):
     """Who is next of one handler.
 
     Attributes:
-        queues: the last one may get any slot, if `claim` waits. Those before it come first, but only certain slots may
-            get more of them, or they are being cut.
+        queues: the last one may get any slot, if `claim` waits and it is not being cut. Those before it come first, but
+            only certain slots may get more of them, or they are being cut.
         place: turns with a smaller one come first.
     """
 
