@@ -17,6 +17,7 @@ from tests.live.seats import TOML, Execution, executions, most_at_once, seats, s
 from tests.live.served import Live, living
 from tests.support.eventually import eventually
 
+pytestmark = pytest.mark.xdist_group("fair")  # one after the other: they measure time
 LONG = (pytest.mark.long, pytest.mark.timeout(200))
 BURST_SECONDS = 0.1  # documented: that much of a rate may begin at once
 

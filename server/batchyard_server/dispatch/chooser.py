@@ -51,8 +51,7 @@ class Chooser:
 
     def next(self) -> Cut | None:
         """Cut one subtask, if there is a slot for one."""
-        turns = self._turns.look(self._executor.can_start)
-        claims = {turn.handler: turn.claim for turn in turns}
+        turns, claims = self._turns.look(self._executor.can_start)
         for turn in turns:
             for queue in turn.queues:
                 cut = self._cut(queue, claims)

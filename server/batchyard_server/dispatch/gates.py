@@ -37,8 +37,8 @@ class Bucket:
 
     def __init__(self, rate: float, now_ns: int) -> None:
         self._rate_ns = rate / 1e9
-        self._burst = max(1.0, rate * BURST_SECONDS)
-        self._most = max(KEPT * self._burst, 1.0 + rate * LATE_SECONDS)
+        self._most = max(KEPT * rate * BURST_SECONDS, 1.0 + rate * LATE_SECONDS)
+        self._burst = max(rate * BURST_SECONDS, self._most)
         self.batch = max(1.0, self._most / 2)
         self.level = self._most
         self.unbegun = 0
@@ -127,19 +127,19 @@ class Gates:
         """Whether its limits let no task begin a record at a slot that it does not have yet."""
         return self.of(handler).within is not None or self.is_shut(handler)
 
-    def await_tokens(self, handler: str) -> None:
-        """Somebody waits for tokens of this handler, of which there are too few."""
+    def await_tokens(self, handler: str) -> float:
+        """Somebody waits for tokens of this handler, of which there are too few; nanoseconds until there are enough."""
         bucket = self.of(handler).bucket
         assert bucket is not None
-        now_ns = self._clock.monotonic_ns()
-        due_ns = now_ns + bucket.wait_ns()
-        if self._timer is not None:
-            if self._timer_ns <= due_ns:
-                return
-            self._timer.cancel()
-        seconds = max((due_ns - now_ns) / 1e9, SHORTEST_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.look)
-        self._timer_ns = due_ns
+        wait_ns = bucket.wait_ns()
+        due_ns = self._clock.monotonic_ns() + wait_ns
+        if self._timer is None or due_ns < self._timer_ns:
+            if self._timer is not None:
+                self._timer.cancel()
+            seconds = max(wait_ns / 1e9, SHORTEST_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.look)
+            self._timer_ns = due_ns
+        return wait_ns
 
     def look(self) -> None:
         """Time has passed: if somebody waits for tokens, there may be some."""

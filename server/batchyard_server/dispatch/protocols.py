@@ -154,11 +154,13 @@ class Claim(NamedTuple):
         waits: whether slots that it does not have yet would be of use to it.
         project: whose turn it is, of those that have records of it.
         virtual_ns: what that one has had, see shares.Share.
+        soon: whether records of it may begin soon, though none may now: a worker that is idle for a moment is kept.
     """
 
     waits: bool
     project: str
     virtual_ns: float
+    soon: bool = False
 
 
 class Executor(Protocol):

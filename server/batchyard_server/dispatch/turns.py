@@ -13,13 +13,15 @@ from batchyard_server.dispatch.protocols import Claim
 from batchyard_server.dispatch.queue import Ready, TaskQueue
 from batchyard_server.dispatch.shares import Order, Share, Shares
 
+SOON_NS = 1_000_000_000  # a handler whose next token comes within this keeps its workers
+
 
 class Turn(NamedTuple):
     """Who is next of one handler.
 
     Attributes:
-        queues: the last one may get any slot, if `claim` waits. Those before it come first, but only certain slots may
-            get more of them, or they are being cut.
+        queues: the last one may get any slot, if `claim` waits and it is not being cut. Those before it come first, but
+            only certain slots may get more of them, or they are being cut.
         place: turns with a smaller one come first.
     """
 
@@ -68,8 +70,11 @@ class Turns:
         handler = queue.task.handler
         return self._ready[queue.task.project].handlers[handler] + len(self._orders[handler]) - 1 > slots
 
-    def look(self, can_start: Callable[[str], bool]) -> list[Turn]:
-        """Whose turn it is, handler by handler. Of those that have too few tokens it is nobody's, until there are more.
+    def look(self, can_start: Callable[[str], bool]) -> tuple[list[Turn], dict[str, Claim]]:
+        """Whose turn it is, handler by handler, and what the handlers want.
+
+        Of a handler that has too few tokens it is nobody's turn until there are more. If that is soon it keeps its
+        claim, but waits for nothing.
 
         Args:
             can_start: Whether a worker of a handler may be started.
@@ -81,13 +86,20 @@ class Turns:
 
         offers: dict[str, dict[str, list[TaskQueue]]] = {}
         turns: list[Turn] = []
+        claims: dict[str, Claim] = {}
         for handler in list(self._orders):
+            order = self._orders.get(handler)
+            if order is None:
+                continue  # it was found just now that its queues have nothing to give
             if handler in shut:
-                self._gates.await_tokens(handler)
+                if self._gates.await_tokens(handler) < SOON_NS:
+                    first = next(iter(order))
+                    claims[handler] = Claim(False, first.project, first.virtual_ns, soon=True)
             elif (turn := self._turn(handler, may_grow, offers)) is not None:
                 turns.append(turn)
+                claims[handler] = turn.claim
         turns.sort(key=lambda turn: turn.place)
-        return turns
+        return turns, claims
 
     def _turn(
         self, handler: str, may_grow: Callable[[str], bool], offers: dict[str, dict[str, list[TaskQueue]]]
@@ -99,7 +111,7 @@ class Turns:
         queues: list[TaskQueue] = []
         leader: Share | None = None
         waits = False
-        for share in self._orders.get(handler, ()):
+        for share in self._orders[handler]:
             found = self._offers(share.project, may_grow, offers)
             mine = found.get(handler, ())
             if mine:

@@ -137,8 +137,7 @@ class LocalExecutor:
             slot
             for slot in self._slots
             if slot.phase is Phase.READY and slot.load == 0 and slot.handler != handler
-            if self._is_due(slot, handler, rivals)
-            or (slot.handler not in rivals and (slot.is_inspected or not held[handler]))
+            if self._is_due(slot, handler, rivals) or self._is_left_over(slot, rivals, bare=not held[handler])
         ]
         if idle:
             min(idle, key=lambda slot: (-held[slot.handler], slot.idle_since_ns)).exchange(handler)
@@ -156,6 +155,15 @@ class LocalExecutor:
         if mine is not None and mine.project != claim.project:
             return mine.virtual_ns - claim.virtual_ns > (LAG_NS if held[other] else 0)
         return not held[other] or held[slot.handler] > held[other] + 1
+
+    def _is_left_over(self, slot: LocalSlot, rivals: Mapping[str, Claim], *, bare: bool) -> bool:
+        """Whether the idle slot is of no use to its handler. `bare`: the one that wants it has none at all."""
+        claim = rivals.get(slot.handler)
+        if claim is None:
+            return slot.is_inspected or bare
+        if claim.waits or not slot.is_inspected:
+            return False
+        return bare or not claim.soon or self._clock.monotonic_ns() - slot.idle_since_ns >= RESIDENCY_NS
 
     def _held(self) -> Counter[str]:
         """How many slots each handler has, or will have when the workers that are let go have ended."""

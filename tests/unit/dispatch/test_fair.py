@@ -128,6 +128,19 @@ async def test_what_may_use_one_slot_leaves_the_others_and_gets_little_credit() 
     assert share(await market.go(12), "a") == pytest.approx(0.5, abs=0.05)
 
 
+async def test_idle_workers_of_a_handler_that_may_not_use_them_are_exchanged() -> None:
+    market = Market(slots=4, handlers=("x", "y"))
+    many = market.create("a", 150, SHORT, handler="x")
+    while not many.task.state.is_final:
+        await market.go(0.1)
+    market.create("a", 4_000, SHORT, handler="x", parallel_count=1)
+    market.create("b", 4_000, SHORT, handler="y")
+    await market.go(6)
+    market.most.clear()
+    await market.go(2)
+    assert market.most == {"x": 1, "y": 3}
+
+
 async def test_records_that_are_killed_count() -> None:
     market = Market(slots=1)
     market.create("a", 1000, 3600, record_timeout_us=1_000_000)

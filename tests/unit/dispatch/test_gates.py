@@ -206,6 +206,19 @@ async def test_a_limited_handler_leaves_the_slots_to_others() -> None:
     assert begun.count("y") > 2000
 
 
+@pytest.mark.parametrize("rate", [1.0, 2.0, 10.0])
+async def test_a_limited_handler_keeps_a_worker_for_its_next_token(rate: float) -> None:
+    market = Market(slots=2, handlers=("x", "y"), limits={"x": {"rate": rate}})
+    market.create("a", 500, 0.02, handler="x")
+    market.create("b", 4000, 0.02, handler="y")
+    await market.go(5)
+    starts = market.stage.launcher.started
+    before = len([each for each in market.starts if each.handler == "x"])
+    await market.go(20)
+    assert market.stage.launcher.started == starts
+    assert len([each for each in market.starts if each.handler == "x"]) - before >= 0.9 * 20 * rate
+
+
 async def test_limits_are_no_credit() -> None:
     market = Market(slots=2, handlers=("x", "y"), limits={"x": {"rate": 1.0}})
     market.create("a", 100, 0.01, handler="x")

@@ -42,11 +42,12 @@ class Desk:
         self.shares.charge(self.shares.of(project), seconds * SECOND)
 
     def look(self) -> list[tuple[str, list[TaskQueue]]]:
-        found = self.turns.look(lambda handler: handler not in self.absent)
-        return [(turn.handler, turn.queues) for turn in found]
+        turns, _ = self.turns.look(lambda handler: handler not in self.absent)
+        return [(turn.handler, turn.queues) for turn in turns]
 
     def waits(self) -> dict[str, bool]:
-        return {turn.handler: turn.claim.waits for turn in self.turns.look(lambda name: name not in self.absent)}
+        _, claims = self.turns.look(lambda handler: handler not in self.absent)
+        return {handler: claim.waits for handler, claim in claims.items()}
 
 
 def test_who_has_had_least_is_next() -> None:
@@ -164,7 +165,7 @@ def test_ten_thousand_that_wait_cost_nothing(projects: int, each: int, monkeypat
 
     monkeypatch.setattr(Order, "__iter__", counted_walk)
     for _ in range(300):
-        turn = desk.turns.look(lambda _: True)[0]
+        (turn, *_), _ = desk.turns.look(lambda _: True)
         desk.turns.rotate(turn.queues[-1])
         desk.shares.serve(desk.shares.of(turn.queues[-1].task.project), SECOND)
     assert looks <= 300 * 3 * 4  # of each of three handlers: a project and its queues
