@@ -217,6 +217,15 @@ def _redirected(text, context):
 
 
 def _raise(text, context):
+    if text == "chained":
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("then") from error
+    if text == "deep":
+        _raise(text, context)
+    if text == "syntax":
+        compile("a b", "there.py", "exec")
     raise RecordError("NOT_FOUND", text) if text == "record error" else ValueError(text)
 
 
