@@ -135,6 +135,15 @@ def test_what_is_no_file_is_left_out_told_and_removed(live: Live) -> None:
     assert f"{task}/records/1: of what it left 'only' is a symbolic link" in log
 
 
+def test_a_record_behind_one_that_holds_the_interpreter_does_not_hold_up_its_files(live: Live) -> None:
+    """Its worker cannot say that it left any, so the server looks by itself."""
+    live.finish(submit(live, *[{}] * 3))  # so that records are known to be quick, and share a subtask
+    task = submit(live, {}, {"files": {"quick": "x"}}, {"files": {"late": "y"}, "hold": 2}, parallel_count=1)
+    eventually(lambda: listed(live, task) == {(1, "quick"): "x"}, SECONDS, "the file of the quick one is there")
+    live.finish(task)
+    assert listed(live, task) == {(1, "quick"): "x", (2, "late"): "y"}
+
+
 def test_commands_leave_files_too(live: Live) -> None:
     task = submit(live, {"n": 1}, {"n": 2}, handler="copy")
     assert live.finish(task).state == BatchTaskInfo.SUCCEEDED, live.records(task)
