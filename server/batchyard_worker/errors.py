@@ -35,13 +35,14 @@ class Failure(Exception):
         self.metadata = metadata
 
 
-def status_of(error: BaseException, max_bytes: int) -> bytes:
+def status_of(error: BaseException, max_bytes: int, *, log: bool = False) -> bytes:
     """The serialized Status of whatever ended a record.
 
     Args:
         error: A `Failure` of the worker, a `RecordError` of the handler, or any other exception of the handler
             (SystemExit and KeyboardInterrupt too), which becomes UNKNOWN with a DebugInfo.
         max_bytes: Bound of the result.
+        log: Also write the traceback of any other exception into the record's log.
     """
     if isinstance(error, Failure):
         return build(error.code, error.reason, error.message, error.metadata, max_bytes)
@@ -51,7 +52,10 @@ def status_of(error: BaseException, max_bytes: int) -> bytes:
     name = type_name(type(error))
     text = _text_of(error)
     message = f"{name}: {text}" if text else name
-    return build(2, "HANDLER_EXCEPTION", message, {"type": name}, max_bytes, stack_of(error))
+    stack = stack_of(error)
+    if log:
+        _write_traceback(error, message, stack)
+    return build(2, "HANDLER_EXCEPTION", message, {"type": name}, max_bytes, stack)
 
 
 def build(
@@ -110,15 +114,25 @@ def stack_of(error: BaseException) -> list[str]:
         return [f"no traceback: {type(fault).__name__}"]
 
 
-def write_traceback(error: BaseException) -> None:
+def _write_traceback(error: BaseException, message: str, stack: list[str]) -> None:
     """Writes the traceback of an exception that a handler did not mean to raise into the record's log."""
-    if isinstance(error, (Failure, RecordError)) or sys.__stderr__ is None:
-        return
-    trace = error.__traceback__
-    while trace is not None and _is_own(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    with contextlib.suppress(Exception):  # a loader's get_source, an exotic __str__, a full disk
-        sys.__stderr__.write("".join(traceback.format_exception(type(error), error, trace)))
+    with contextlib.suppress(Exception):  # a loader's get_source, an exotic __str__, no room
+        if _is_plain(error) and len(stack) < MAX_STACK_ENTRIES:
+            text = "\n".join(["Traceback (most recent call last):", *stack, message, ""])
+        else:
+            trace = error.__traceback__
+            while trace is not None and _is_own(trace.tb_frame.f_code.co_filename):
+                trace = trace.tb_next
+            text = "".join(traceback.format_exception(type(error), error, trace))
+        if sys.__stderr__ is not None:
+            sys.__stderr__.write(text)
+
+
+def _is_plain(error: BaseException) -> bool:
+    """Whether its traceback is the stack and one line more."""
+    chained = error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__)
+    more = isinstance(error, SyntaxError) or hasattr(error, "exceptions") or hasattr(error, "__notes__")
+    return not chained and not more
 
 
 def _is_own(filename: str) -> bool:

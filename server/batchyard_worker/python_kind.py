@@ -87,8 +87,7 @@ class PythonHandler:
                     return Ended()
                 return Ended(output=from_python(result, max_output))
             except BaseException as error:  # noqa: BLE001 - SystemExit too ends its record only
-                errors.write_traceback(error)
-                return Ended(error=errors.status_of(error, max_error))
+                return Ended(error=errors.status_of(error, max_error, log=True))
 
         return execute
 

@@ -142,6 +142,15 @@ def test_the_progress_is_told(operation: Any, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.usefixtures("task")
+def test_a_bar_shows_the_progress(operation: Any, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    operation.download(0, tmp_path, progress="bar")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2 files" in err
+    assert "0/b/d" in err
+
+
+@pytest.mark.usefixtures("task")
 @pytest.mark.parametrize("cuts", [[1], [0, 5, 2]])
 def test_a_cut_is_gone_on_from(server: FakeServer, operation: Any, tmp_path: pathlib.Path, cuts: list[int]) -> None:
     server.read_cuts.extend(cuts)

@@ -56,6 +56,7 @@ def test_it_ends_well(tmp_path: Path, library: Path, broken: bool) -> None:
     assert ("three broken ones were added" in out) == (not broken)
     assert f"Exactly the {1 if broken else 3} files failed" in out
     assert 'grpcurl -plaintext -d \'{"name": "projects/default/batchTasks/' in out
+    assert "batchyard download thumbs" in out
     assert "records per second" in out
     assert "invalid syntax" in out if broken else "was never closed" in out
     assert (tmp_path / "data").is_dir()

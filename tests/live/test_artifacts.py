@@ -15,6 +15,7 @@ from batchyard.v1 import batch_task_service_pb2 as service
 from batchyard.v1.batch_task_pb2 import BatchTaskInfo
 from batchyard.v1.payload_pb2 import Payload
 from batchyard.v1.record_pb2 import RecordInfo, RecordInput
+from batchyard_server.model.artifact import LOG_PATH
 from tests.live.served import HANDLERS, PARENT, Live, living
 from tests.support.artifacts import tree
 from tests.support.eventually import eventually
@@ -52,11 +53,13 @@ def root(live: Live) -> pathlib.Path:
 
 
 def listed(live: Live, task: str) -> dict[tuple[int, str], str]:
-    """(index, path) → text of all artifacts of a task."""
+    """(index, path) → text of all artifacts of a task but for the logs."""
     request = service.ListArtifactsRequest(parent=f"{task}/records/-", page_size=1000)
     found: dict[tuple[int, str], str] = {}
     for each in live.tasks.ListArtifacts(request, timeout=SECONDS).artifacts:
         record, _, path = each.name.partition("/artifacts/")
+        if path == LOG_PATH:
+            continue
         messages = live.tasks.ReadArtifact(service.ReadArtifactRequest(name=each.name), timeout=SECONDS)
         found[int(record.rpartition("/")[2]), path] = b"".join(message.data for message in messages).decode()
     return found
@@ -133,6 +136,15 @@ def test_what_is_no_file_is_left_out_told_and_removed(live: Live) -> None:
     assert f"{task}/records/0: of what it left 'link' is a symbolic link" in log
     assert f"{task}/records/0: of what it left 'fifo' is a FIFO" in log
     assert f"{task}/records/1: of what it left 'only' is a symbolic link" in log
+
+
+def test_a_record_behind_one_that_holds_the_interpreter_does_not_hold_up_its_files(live: Live) -> None:
+    """Its worker cannot say that it left any, so the server looks by itself."""
+    live.finish(submit(live, *[{}] * 3))  # so that records are known to be quick, and share a subtask
+    task = submit(live, {}, {"files": {"quick": "x"}}, {"files": {"late": "y"}, "hold": 2}, parallel_count=1)
+    eventually(lambda: listed(live, task) == {(1, "quick"): "x"}, SECONDS, "the file of the quick one is there")
+    live.finish(task)
+    assert listed(live, task) == {(1, "quick"): "x", (2, "late"): "y"}
 
 
 def test_commands_leave_files_too(live: Live) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -33,7 +34,8 @@ def live(tmp_path: pathlib.Path) -> Iterator[Live]:
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
     """Those below the folder of the artifacts."""
-    return [each for each in (folder / "data" / "artifacts").rglob("*") if each.is_file()]
+    walk = os.walk(folder / "data" / "artifacts")  # also while they are removed
+    return [pathlib.Path(above, each) for above, _, names in walk for each in names]
 
 
 def read(live: Live, name: str, index: int) -> str:

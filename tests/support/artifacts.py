@@ -41,7 +41,7 @@ async def collected(files: ArtifactFiles, task: Task, flush: Flush, left: Mappin
     for index, each in left.items():
         leave(files, stage, index, each)
     found = await files.collect(stage, list(left))
-    assert found.warnings == []
+    assert not found.warnings
     return with_artifacts(flush, found.artifacts)
 
 

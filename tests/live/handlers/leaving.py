@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 from batchyard_worker import RecordError
 
+_holding = ctypes.PyDLL(None)  # its calls do not let other threads of the interpreter run
 _FOLDER = pathlib.Path(os.environ["LIVE_FOLDER"])
 
 
@@ -17,6 +19,7 @@ def leaving(record: dict[str, Any], context: Any) -> Any:
 
     files       {path: text} that are left; `{attempt}` in a text is the number of this execution
     link, fifo  so called, and left too
+    hold        so many seconds: stay in one call that holds the interpreter
     until       a gate: wait until it is open
     fail        raise a RecordError of this code
     die         end the process
@@ -35,6 +38,8 @@ def leaving(record: dict[str, Any], context: Any) -> Any:
     if "fifo" in record:
         os.mkfifo(context.artifacts_dir / record["fifo"])
     (_FOLDER / "running" / str(context.index)).touch()
+    if "hold" in record:
+        _holding.usleep(int(record["hold"] * 1e6))
     while "until" in record and not (_FOLDER / "open" / record["until"]).exists():
         time.sleep(0.005)
     if context.attempt <= record.get("fails", 0):

@@ -11,6 +11,7 @@ import pytest
 
 from batchyard_server.execution.log_file import LogFile
 from batchyard_server.model import limits
+from batchyard_server.model.handler import Isolation
 from batchyard_server.model.states import TaskState, WaitingReason
 from tests.support import store as tasks
 from tests.support.eventually import eventually_in_loop
@@ -47,8 +48,9 @@ async def test_records_that_the_server_fetches(tmp_path: pathlib.Path) -> None:
             assert sections(await made.log(task, index)) == [(1, 1, "SUCCEEDED", f"{word} {index}.1\n")]
 
 
-async def test_a_crash_leaves_the_last_words(tmp_path: pathlib.Path) -> None:
-    async with yard(tmp_path, ACT) as made:
+@pytest.mark.parametrize("level", list(Isolation), ids=lambda level: level.name.lower())
+async def test_a_crash_leaves_the_last_words(tmp_path: pathlib.Path, level: Isolation) -> None:
+    async with yard(tmp_path, ACT, level=level) as made:
         task = await made.create([{"say": "before"}, {"say": "crashing", "crash": 2}, {"say": "after"}])
         assert (await made.final(task)).succeeded == 3
         first, second, third = sections(await made.log(task, 1))

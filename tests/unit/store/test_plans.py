@@ -9,6 +9,7 @@ import pytest
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.store.sqlite import (
+    artifacts,
     events,
     history,
     inputs,
@@ -76,6 +77,13 @@ STATEMENTS = {
     "attempts of a record": history.OF_RECORD,
     "attempts that are too old": history.TRIM.statement(1),
     "attempts that are too many": history.TRIM_BY_NUMBER.statement(1),
+    "an artifact": artifacts.ONE,
+    "artifacts of a record": artifacts.OF_RECORD,
+    "artifacts of a task": artifacts.OF_TASK,
+    "whether a task has artifacts": artifacts.ANY,
+    "artifacts of earlier generations": artifacts.EARLIER,
+    "artifacts in a stage": artifacts.IN_STAGE,
+    "artifacts that are replaced": artifacts.REMOVE.statement(8),
     "executions of a record in a generation": logged.OF_ATTEMPTS,
     "narrow outcome segments with logs": logged.NARROW_ONES,
     "wide outcome segments with logs": logged.WIDE_ONES,

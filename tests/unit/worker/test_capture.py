@@ -67,6 +67,24 @@ def test_the_traceback_of_an_unexpected_exception(start: Start) -> None:
     assert "python_kind.py" not in text
 
 
+def test_tracebacks_that_are_more_than_a_stack(start: Start) -> None:
+    server = start("says")
+    chained = server.says(["raise", "chained"])
+    assert chained is not None
+    assert chained.startswith("Traceback (most recent call last):\n")
+    assert "KeyError: 'first'\n\nThe above exception was the direct cause of the following exception:\n\n" in chained
+    assert chained.endswith("ValueError: then\n")
+    syntax = server.says(["raise", "syntax"])
+    assert syntax is not None
+    assert re.search(r'File "there.py", line 1\n +a b\n +\^+\nSyntaxError: invalid syntax\n$', syntax)
+    deep = server.says(["raise", "deep"])
+    assert deep is not None
+    assert "[Previous line repeated" in deep
+    assert deep.endswith("RecursionError: maximum recursion depth exceeded\n")
+    for text in (chained, syntax, deep):
+        assert "python_kind.py" not in text
+
+
 def test_a_record_error_is_no_news(start: Start) -> None:
     assert start("says").says(["raise", "record error"]) is None
 

@@ -108,6 +108,14 @@ def _show_commands(console: Console, data: Path, result: BatchTaskResult) -> Non
     lines = [_serve_command(data), f"grpcurl -plaintext {_SERVE_TARGET} list"]
     lines += [f"grpcurl -plaintext -d '{body}' {_SERVE_TARGET} {method}" for body, method in asked]
     lines += [f".venv/bin/batchyard results {info.task_id} --failed", ".venv/bin/batchyard watch --all"]
+    _show_lines(console, lines)
+    console.print("\nRecords that leave files, thumbnails of your own pictures, and how to download them:")
+    find = """find ~ -name '*.jpg' | head -100 | sed 's/.*/{"path": "&"}/' > images.jsonl"""
+    submit = ".venv/bin/batchyard submit images.jsonl --handler thumbnail --task-id thumbs --wait"
+    _show_lines(console, [find, submit, ".venv/bin/batchyard download thumbs --output thumbnails"])
+
+
+def _show_lines(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         console.print("  " + line, markup=False, highlight=False, soft_wrap=True)
 

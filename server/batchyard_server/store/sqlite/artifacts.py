@@ -35,7 +35,7 @@ EARLIER = (
     "ORDER BY idx, path"
 )
 IN_STAGE = "SELECT path FROM artifact WHERE task_key = ? AND idx = ? AND stage = ?"
-_REMOVE = Rows(12, "DELETE FROM artifact WHERE (task_key, idx, path) IN (VALUES", "(?, ?, ?)", ")")
+REMOVE = Rows(12, "DELETE FROM artifact WHERE (task_key, idx, path) IN (VALUES", "(?, ?, ?)", ")")
 _INSERT = Rows(
     13,
     "INSERT INTO artifact (task_key, generation, create_us, idx, path, stage, size, crc32c, sha256, content_type) "
@@ -67,7 +67,7 @@ def _remove_earlier(tx: Transaction, task: Task, ranges: Sequence[tuple[int, int
     by_stage: defaultdict[str, set[int]] = defaultdict(set)
     for start, end in ranges:
         for index, path, stage in tx.run(EARLIER, (task.key, start, end, task.generation)):
-            tx.add(_REMOVE, (task.key, index, path))
+            tx.add(REMOVE, (task.key, index, path))
             by_stage[stage].add(index)
     return [Unnamed(Stage(task.folder, stage), frozenset(indexes)) for stage, indexes in by_stage.items()]
 

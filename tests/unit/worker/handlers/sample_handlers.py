@@ -25,6 +25,31 @@ def whole_context(record, context):
     return [context.index, context.record_id, context.attempt, context.generation, context.parameters]
 
 
+def leave(record, context):
+    """Writes an empty file of the record's name; null leaves nothing. Keeps the contexts of all records."""
+    _kept.append(context)
+    if record is None:
+        return None
+    (context.artifacts_dir / record).touch()
+    return str(context.artifacts_dir)
+
+
+_kept = []
+
+
+def leave_late(record, context):
+    """Asks for the folder of the first record when the third one runs."""
+    _kept.append(context)
+    if context.index == 2:
+        _kept[0].artifacts_dir.joinpath("late").touch()
+
+
+def wait_after_asking(record, context):
+    """Asks for its folder, then waits until the named file exists."""
+    context.artifacts_dir.joinpath("asked").touch()
+    wait_for(record, context)
+
+
 def sleep_millis(record, context):
     """Waits as many milliseconds as the record says; notes in a side log that it began."""
     if isinstance(record, list):
@@ -217,6 +242,15 @@ def _redirected(text, context):
 
 
 def _raise(text, context):
+    if text == "chained":
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("then") from error
+    if text == "deep":
+        _raise(text, context)
+    if text == "syntax":
+        compile("a b", "there.py", "exec")
     raise RecordError("NOT_FOUND", text) if text == "record error" else ValueError(text)
 
 
