@@ -19,7 +19,7 @@ from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.dispatch.turns import Turns
 from batchyard_server.model import ranges as rg
 
-WORTH_NS = 20_000_000  # less work than this at a slot is not taken back: it has ended before others have begun
+TAKE_BACK_NS = 20_000_000  # less work than this at a slot is not taken back: it has ended before others have begun
 
 
 class Cut(NamedTuple):
@@ -139,7 +139,7 @@ def _gives_way(subtasks: Collection[Subtask], queue: TaskQueue) -> bool:
         each.task.project == task.project and each.task.settings.priority > task.settings.priority for each in subtasks
     ):
         return False
-    return sum(each.ticket.rest_ns(begun=at == 0) for at, each in enumerate(subtasks)) >= WORTH_NS
+    return sum(each.ticket.rest_ns(begun=at == 0) for at, each in enumerate(subtasks)) >= TAKE_BACK_NS
 
 
 def _both(one: Collection[str] | None, other: Collection[str] | None) -> Collection[str] | None:

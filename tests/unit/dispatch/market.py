@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.model.names import parse_task
 from batchyard_server.model.states import TaskState
 from tests.support.dispatch import FakeWorker
@@ -33,6 +34,7 @@ class Market:
         starts: in order.
         worked: nanoseconds of handler work, by project.
         most: how many records ran at once at most, by handler.
+        taken_back: the projects of the subtasks that workers were asked to give back.
     """
 
     def __init__(self, *, slots: int, handlers: Sequence[str] = ("echo",), step: float = 0.02, **options: Any) -> None:
@@ -42,9 +44,16 @@ class Market:
         self.worked: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}  # that a record takes, by task
-        self._hidden = 0
         self._due: dict[FakeWorker, int] = {}
         self.stage.launcher.on_start = self.on_start
+        self.taken_back: list[str] = []
+        withdraw = self.stage.executor.withdraw
+
+        def noted(subtask: Subtask, *, kill: bool) -> None:
+            self.taken_back.append(subtask.task.project)
+            withdraw(subtask, kill=kill)
+
+        self.stage.executor.withdraw = noted  # type: ignore[method-assign]
 
     @property
     def now(self) -> float:
