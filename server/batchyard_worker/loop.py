@@ -91,6 +91,7 @@ class Worker:
         self._lease = self._count = 0  # the subtask that runs, and how many records it has
         self._dropped = 0  # the subtask of which the rest was given back
         self._running = False
+        self._stage = Stage(b"")  # of that subtask
         self._watch = threading.Event()
 
     def serve(self) -> None:
@@ -166,8 +167,8 @@ class Worker:
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
-        stage = Stage(run.artifacts_dir)
-        self._outbox.begin(run.lease, ranges, stage.used)
+        self._stage = Stage(run.artifacts_dir)
+        self._outbox.begin(run.lease, ranges, self._stage.used)
         if self._outbox.mark[1] > TURN_BYTES:
             self._turn()
         cell = self._cell
@@ -176,24 +177,20 @@ class Worker:
         if len(page.records) > 1:
             self._watch.set()
         try:
-            self._run_records(run, ranges, page.records, stage)
+            self._run_records(run, ranges, page.records)
         finally:
             self._running = False
         cell[shared.INDEX] = -1
         self._outbox.flush(last=True)
         cell[shared.LEASE] = 0
-        stage.close()
+        self._stage.close()
 
     def _run_records(
-        self,
-        run: worker_pb2.Run,
-        ranges: list[tuple[int, int]],
-        records: Sequence[worker_pb2.RecordInput],
-        stage: Stage,
+        self, run: worker_pb2.Run, ranges: list[tuple[int, int]], records: Sequence[worker_pb2.RecordInput]
     ) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
-        common = Common(parameters, stage if run.artifacts_dir else None)
+        common = Common(parameters, self._stage if run.artifacts_dir else None)
         attempts, generation = dict(run.attempts), run.generation
         box, cell, limit, lease = self._outbox, self._cell, self._limit, run.lease
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
@@ -202,8 +199,7 @@ class Worker:
         deadline = start + (run.budget_millis * 1_000_000 or _NO_BUDGET)
         encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
         encode, new_context = encoder.encode, Context
-        unsent = 0
-        source = iter(records)
+        unsent, source = 0, iter(records)
         for low, high in ranges:
             for index in range(low, high):
                 if work - acked > limit:
