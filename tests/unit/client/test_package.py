@@ -29,6 +29,7 @@ def test_the_stubs_load_nothing_of_the_client() -> None:
             f"batchyard.v1.{name}"
             for name in ("batch_task_pb2", "batch_task_service_pb2", "batch_task_service_pb2_grpc", "handler_pb2")
         ),
+        "batchyard.v1.artifact_pb2",
         "batchyard.v1.payload_pb2",
         "batchyard.v1.record_pb2",
         "batchyard.v1.subtask_pb2",
