@@ -99,6 +99,7 @@ class Worker:
         self._lease = self._count = 0  # the subtask that runs, and how many records it has
         self._dropped = 0  # the subtask of which the rest was given back
         self._running = False
+        self._stage = Stage(b"")  # of that subtask
         self._watch = threading.Event()
 
     def serve(self) -> None:
@@ -174,8 +175,8 @@ class Worker:
         page = worker_pb2.InputPage.FromString(run.inputs)
         if ranges is None or sum(high - low for low, high in ranges) != len(page.records):
             raise ValueError(f"lease {run.lease}: {len(page.records)} records do not fit its ranges")
-        stage = Stage(run.artifacts_dir)
-        self._outbox.begin(run.lease, ranges, stage.used)
+        self._stage = Stage(run.artifacts_dir)
+        self._outbox.begin(run.lease, ranges, self._stage.used)
         if self._outbox.mark[1] > TURN_BYTES:
             self._turn()
         cell = self._cell
@@ -184,18 +185,18 @@ class Worker:
         if len(page.records) > 1:
             self._watch.set()
         try:
-            self._run_records(run, ranges, page.records, stage)
+            self._run_records(run, ranges, page.records)
         finally:
             self._running = False
         cell[shared.INDEX] = -1
         self._outbox.flush(last=True)
         cell[shared.LEASE] = 0
-        stage.close()
+        self._stage.close()
 
-    def _run_records(self, run: worker_pb2.Run, ranges: Ranges, records: Records, stage: Stage) -> None:
+    def _run_records(self, run: worker_pb2.Run, ranges: Ranges, records: Records) -> None:
         """The hot loop: one clock read, one encoding and no lock per record."""
         execute, parameters = self._kind.prepare(run.inputs, run.parameters)
-        common = Common(parameters, stage if run.artifacts_dir else None)
+        common = Common(parameters, self._stage if run.artifacts_dir else None)
         attempts, generation, lease, last = dict(run.attempts), run.generation, run.lease, len(records) - 1
         box, cell, limit, said, at = self._outbox, self._cell, self._limit, self._log.memory, self._log.at
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN

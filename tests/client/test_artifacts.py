@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pathlib
 from typing import Any
@@ -200,6 +201,25 @@ def test_an_error_in_the_middle_leaves_no_part(server: FakeServer, operation: An
     with pytest.raises(batchyard.ArtifactDamagedError):
         operation.download(0, tmp_path)
     assert files(tmp_path) == {}
+
+
+async def test_a_cancelled_download_leaves_no_part(server: FakeServer, tmp_path: pathlib.Path) -> None:
+    async with batchyard.AsyncClient(server.target) as client:
+        operation = await client.batch.run("echo", ["a"], task_id="t")
+        server.leave(operation.task_name, 0, "first", b"1")
+        server.leave(operation.task_name, 0, "second", bytes(10_000))
+        begun = asyncio.Event()
+
+        def look(now: DownloadProgress) -> None:
+            if now.artifact.path == "second":
+                begun.set()
+
+        download = asyncio.create_task(operation.download(0, tmp_path, progress=look))
+        await begun.wait()
+        download.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await download
+    assert files(tmp_path) == {"first": b"1"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 
 import grpc
@@ -150,6 +151,19 @@ def test_a_restart_keeps_them(tmp_path: pathlib.Path) -> None:
     with living(tmp_path, toml=TOML) as live:
         for index, lines in enumerate((LONG, 1)):
             assert read(live, name, index).partition("\n")[2] == texts(index, 1, 1, lines)
+
+
+def test_a_crash_between_file_and_commit_leaves_no_file_behind(tmp_path: pathlib.Path) -> None:
+    with living(tmp_path, toml=TOML, environment={"BATCHYARD_FAILPOINTS": "dispatch.before_outcomes=kill@2"}) as live:
+        name = live.submit([{"lines": LONG}] * 10, "writing")
+        assert live.server.wait() == -signal.SIGKILL
+    left = files(tmp_path)
+    assert left
+    with living(tmp_path, toml=TOML) as live:
+        assert live.finish(name).counts.succeeded == 10
+        eventually(lambda: len(files(tmp_path)) == 10)
+        for index in range(10):
+            assert read(live, name, index).endswith(f": line {LONG - 1} of {LONG}\n")
 
 
 def test_a_file_that_is_gone_is_told(live: Live, tmp_path: pathlib.Path) -> None:

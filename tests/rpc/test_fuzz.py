@@ -103,9 +103,7 @@ def _of_records(task: str) -> dict[str, bytes]:
         ).SerializeToString(),
         SERVICE + "GetArtifact": service.GetArtifactRequest(name=artifact).SerializeToString(),
         SERVICE + "ReadArtifact": service.ReadArtifactRequest(name=artifact, offset=1, limit=2).SerializeToString(),
-        SERVICE + "DeleteArtifact": service.DeleteArtifactRequest(
-            name=artifact, allow_missing=True
-        ).SerializeToString(),
+        SERVICE + "DeleteArtifact": service.DeleteArtifactRequest(name=artifact).SerializeToString(),
         SERVICE + "GetHandler": service.GetHandlerRequest(name=f"{PROJECT}/handlers/echo").SerializeToString(),
         SERVICE + "ListHandlers": service.ListHandlersRequest(parent=PROJECT, page_size=1).SerializeToString(),
     }

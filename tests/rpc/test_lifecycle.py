@@ -261,7 +261,8 @@ async def test_handlers_are_the_same_under_every_project(server: Served) -> None
         assert [each.name for each in page.handlers] == [f"{project}/handlers/echo"]
         rest = service.ListHandlersRequest(parent=project, page_token=page.next_page_token)
         page = await server.tasks.ListHandlers(rest)
-        assert [each.name for each in page.handlers] == [f"{project}/handlers/python_audit"]
+        wanted = [f"{project}/handlers/python_audit", f"{project}/handlers/thumbnail"]
+        assert [each.name for each in page.handlers] == wanted
         assert not page.next_page_token
         one = await server.tasks.GetHandler(service.GetHandlerRequest(name=f"{project}/handlers/python_audit"))
         assert one == page.handlers[0]

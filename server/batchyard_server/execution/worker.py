@@ -28,8 +28,8 @@ SOCKET_BYTES = 1 << 20
 REAP_SECONDS = 10.0  # after SIGKILL; a process that is still there then is stuck in the kernel
 REPORT_SECONDS = 1.0  # for the supervisor to say which
 TRIM_SECONDS = 0.005  # between two looks at a record that writes very much …
-LOAD_LOG_BYTES = 4096  # of what a load wrote that failed, for the server's own log
 LOOK_SECONDS = 0.05  # … or that is being killed
+LOAD_LOG_BYTES = 4096  # of what a load wrote that failed, for the server's own log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
