@@ -200,7 +200,7 @@ class Worker:
         attempts, generation, lease, last = dict(run.attempts), run.generation, run.lease, len(records) - 1
         box, cell, limit, said, at = self._outbox, self._cell, self._limit, self._log.memory, self._log.at
         block, (finished, written, work), acked = box.blocks.block, box.mark, _UNKNOWN
-        now = time.monotonic_ns
+        now, look = time.monotonic_ns, LOOK_NANOS
         start = now()
         deadline = start + (run.budget_millis * 1_000_000 or _NO_BUDGET)
         encoder = wire.RecordEncoder(run.batch_task, generation, time.time_ns() - start, start)
@@ -223,15 +223,15 @@ class Worker:
                 cell[1] = index
                 result = execute(record.payload, new_context(index, record_id, attempt, generation, common))
                 end = now()
+                took = end - start
                 encoded = encode(index, record_id, attempt, result, end)
                 if not isinstance(result, bytes) and result.error is not None:
                     box.failed.append((finished, index, result.error))
-                if said[at] or end - start > LOOK_NANOS or finished == last:
+                if said[at] or took > look or finished == last:
                     encoded += self._take_log(index, finished)
                     at = self._log.at
-                finished += 1
-                unsent += 1
-                work += end - start
+                finished, unsent = finished + 1, unsent + 1
+                work += took
                 filled = written + len(encoded)
                 if filled <= _BLOCK_BYTES:
                     block[written:filled] = encoded
@@ -244,7 +244,7 @@ class Worker:
                 cell[3] = finished
                 if cell[8] == lease or end > deadline:  # looked at after `cell[3]` was written: see _stop_running
                     return
-                if unsent >= FLUSH_RECORDS or written >= FLUSH_BYTES or end - start > SLOW_RECORD_NANOS:
+                if unsent >= FLUSH_RECORDS or written >= FLUSH_BYTES or took > SLOW_RECORD_NANOS:
                     if finished < len(records):
                         box.flush()
                         acked = _UNKNOWN
