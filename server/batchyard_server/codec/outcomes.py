@@ -104,8 +104,8 @@ def without(flush: Flush, taken: Collection[int], failed: Sequence[Failed]) -> F
         page=segments.join_page(record for _, record in kept),
         failed=[each.index for each in left],
         failures=_first(left),
-        staged=[index for index in flush.staged if index not in taken],
-        artifacts=[each for each in flush.artifacts if each.index not in taken],
+        staged=tuple(index for index in flush.staged if index not in taken),
+        artifacts=tuple(each for each in flush.artifacts if each.index not in taken),
     )
 
 
