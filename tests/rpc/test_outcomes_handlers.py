@@ -157,7 +157,9 @@ def test_the_environment_of_a_python_handler_is_scrubbed(server: Server, handler
 @pytest.mark.parametrize("handler", ["env", "env_with_canary"])
 def test_the_environment_of_a_command_is_scrubbed(server: Server, handler: str) -> None:
     text = server.run(handler, 1).only.output.text
-    check_environment(dict(line.split("=", 1) for line in text.split("\0") if line), handler)
+    environ = dict(line.split("=", 1) for line in text.split("\0") if line)
+    assert environ.pop("BATCHYARD_ARTIFACTS_DIR").startswith(str(server.folder))
+    check_environment(environ, handler)
 
 
 def check_environment(environ: dict[str, str], handler: str) -> None:

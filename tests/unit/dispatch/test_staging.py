@@ -12,6 +12,9 @@ import pytest
 import pytest_asyncio
 
 from batchyard_server.artifacts import Collection
+from batchyard_server.dispatch.gates import Gate
+from batchyard_server.dispatch.shares import Shares
+from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.queue import TaskQueue
@@ -85,12 +88,14 @@ class World:
         lease = await make.lease(self.store, self.task)
         granted = asyncio.get_running_loop().create_future()
         granted.set_result(True)
+        shares = Shares(lambda _: 1.0)
         return Subtask(
             task=self.task,
             lease=lease,
             inputs=b"",
             attempts={},
             estimate_ns=None,
+            ticket=Ticket(shares, shares.of("p"), Gate(), slot="w", count=1, ns=None),
             open=list(lease.ranges),
             granted=granted,
             stage=Stage(self.task.folder, STAGE),
