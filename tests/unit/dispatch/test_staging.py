@@ -13,14 +13,14 @@ import pytest_asyncio
 
 from batchyard_server.artifacts import Collection
 from batchyard_server.dispatch.gates import Gate
-from batchyard_server.dispatch.shares import Shares
-from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.queue import TaskQueue
 from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import Settler
+from batchyard_server.dispatch.shares import Shares
 from batchyard_server.dispatch.staging import FileStaging
+from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model.artifact import ArtifactQuery, Stage
 from batchyard_server.model.errors import Reason, ResourceExhausted
 from batchyard_server.model.failpoints import OFF
