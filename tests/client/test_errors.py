@@ -32,6 +32,8 @@ CODES: dict[str, tuple[grpc.StatusCode, ...]] = {
     "OPERATION_NOT_DONE": (grpc.StatusCode.FAILED_PRECONDITION,),
     "INDEX_MISMATCH": (grpc.StatusCode.OUT_OF_RANGE,),
     "RESUME_TOKEN_EXPIRED": (grpc.StatusCode.OUT_OF_RANGE,),
+    "OFFSET_BEYOND_END": (grpc.StatusCode.OUT_OF_RANGE,),
+    "ARTIFACT_DAMAGED": (grpc.StatusCode.DATA_LOSS,),
     "APPEND_IN_PROGRESS": (grpc.StatusCode.ABORTED,),
     "DISK_FULL": (grpc.StatusCode.RESOURCE_EXHAUSTED,),
     "STORE_UNAVAILABLE": (grpc.StatusCode.UNAVAILABLE,),
