@@ -81,13 +81,13 @@ def test_a_second_server_on_the_same_port_is_refused(tmp_path: pathlib.Path) -> 
     ("arguments", "text"),
     [
         (["--listen", "0.0.0.0:0"], "refusing to listen on 0.0.0.0:0"),
-        (["--handlers", "{folder}/handlers.toml"], "{folder}/handlers.toml:3: handler 'x': rate: unknown key"),
+        (["--handlers", "{folder}/handlers.toml"], "{folder}/handlers.toml:3: handler 'x': weight: unknown key"),
         (["--handlers", "{folder}/nothing.toml"], "{folder}/nothing.toml: No such file"),
         (["--workers", "0"], "--workers"),
     ],
 )
 def test_a_mistake_stops_the_start(tmp_path: pathlib.Path, arguments: list[str], text: str) -> None:
-    (tmp_path / "handlers.toml").write_text('[handlers.x]\nkind = "command"\nrate = "1/s"\nargv = ["true"]\n')
+    (tmp_path / "handlers.toml").write_text('[handlers.x]\nkind = "command"\nweight = "1/s"\nargv = ["true"]\n')
     failed = run(tmp_path, *(each.format(folder=tmp_path) for each in arguments))
     assert failed.returncode == 2
     assert failed.stdout == ""
