@@ -36,6 +36,18 @@ class Pending:
         return self._task.result()
 
 
+class Following:
+    """A stream that is being read; it may have ended."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def take(self) -> list[bytes]:
+        """The messages since the last call."""
+        written, self._context.written = self._context.written, []
+        return written
+
+
 class Context:
     """What a method sees of its call: no deadline; what it writes is kept."""
 

@@ -162,6 +162,7 @@ class Task:
         """What had not begun of a PAUSING task was given back before the pause was stored."""
         if any(index in lease.begun for lease in self.leases.values() for index in lease.open):
             raise Violation(f"{self.name} is PAUSED and a record runs")
+        self.state = self.passed.pop()[0]  # it was never PAUSING
         self.enter("PAUSED", now)
 
     def granted(self, number: int, epoch: int, worker: str, indexes: list[int], now: int) -> None:

@@ -35,6 +35,7 @@ class QuietLoop(asyncio.BaseEventLoop):
         self._fake = clock
         super().__init__()
         self._selector = _NoInput()
+        self._clock_resolution = 1e-6  # of floats: after months a nanosecond is less than their step
 
     def time(self) -> float:
         """Seconds, of the fake clock."""

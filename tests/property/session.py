@@ -19,6 +19,7 @@ from tests.property.model import Model
 from tests.property.parts import Generation, Violation
 from tests.property.refusals import Refusal
 from tests.property.waiters import Waiters
+from tests.property.watchers import SILENT_SECONDS, Watchers
 from tests.property.world import Refused, World
 
 M = TypeVar("M", bound=Message)
@@ -42,6 +43,8 @@ class Session:
         self._snapshots: dict[str, bytes] = {}  # by operation that is done
         self._records: dict[tuple[Task, int], list[bytes]] = {}  # of generations that ended
         model.now = world.clock.us
+        # Through a channel, when something is told is not known.
+        self.watchers = Watchers(world, model, PROJECTS if isinstance(world, World) else ())
 
     # -- one step -------------------------------------------------------------------------------------------------
 
@@ -161,6 +164,8 @@ class Session:
         self._hear()
         self.model.server_ended()
         self.world.start()
+        self.watchers.hear()
+        self.watchers.resume()
         self.sync()
 
     def tick(self, seconds: float = 0.001) -> None:
@@ -239,6 +244,7 @@ class Session:
         self._touched.clear()
         self._check_idle()
         self.waiters.check()
+        self.watchers.check()
 
     def _check_project(self, project: str) -> None:
         request = service.ListBatchTasksRequest(parent=f"projects/{project}", page_size=1000)
@@ -315,7 +321,9 @@ class Session:
                 self.tick(LONG_SECONDS)
         else:
             raise Violation(f"these do not come to an end: {[(task.name, task.state) for task in waiting]}")
+        self.tick(SILENT_SECONDS)
         self.check(everything=True)
+        self.watchers.check(everything=True)
 
     def _rests(self, task: Task) -> bool:
         return task.is_final or task.state in ("DRAFT", "PAUSED")

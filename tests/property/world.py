@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from tests.property.calls import Context, Pending, Refused
+from tests.property.calls import Context, Following, Pending, Refused
 from tests.property.events import SUCCESS, Event, Result
 from tests.property.faults import Faults
 from tests.property.server import HANDLERS, LIFETIME, NODE, Threadless, make_template
@@ -74,6 +74,15 @@ class World:
         context = Context()
         self._server.loop.do(self._server.methods[method].unary_stream(request.SerializeToString(), context))
         return [kind.FromString(raw) for raw in context.written]
+
+    def follow(self, method: str, request: Message) -> Following:
+        """Read a stream for as long as this server lives."""
+        context = Context()
+        handler = self._server.methods[method].unary_stream
+        reading = self._server.loop.create_task(handler(request.SerializeToString(), context))
+        reading.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        self.settle()
+        return Following(context)
 
     def talk(self, method: str, requests: Sequence[Message], kind: type[M]) -> list[M]:
         """All answers in a stream of both ways. Raises Refused."""
@@ -203,4 +212,4 @@ class World:
         shutil.rmtree(self._root)
 
 
-__all__ = ["HANDLERS", "LIFETIME", "NODE", "Pending", "Refused", "World", "make_template"]
+__all__ = ["HANDLERS", "LIFETIME", "NODE", "Following", "Pending", "Refused", "World", "make_template"]
