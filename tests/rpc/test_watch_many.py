@@ -81,6 +81,8 @@ async def test_a_change_reaches_a_thousand_watchers_with_one_read(
         told = await asyncio.gather(*(_counts(call, 3) for call in calls))
         assert sum(reads.values()) <= 2, reads
     assert all(each.done and each.response.name == name("t") for each in told)
+    for call in calls:
+        call.cancel()
     for channel in channels:
         await channel.close()
     await until(lambda: server.rpc.hub.count == 0)
