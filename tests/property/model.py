@@ -339,6 +339,12 @@ class Model:
         for task in self.tasks.values():
             task.server_ended(self.now)
 
+    def startable(self) -> list[Task]:
+        """The tasks of which a record could begin, as far as its task alone goes."""
+        return [
+            task for task in self.tasks.values() if task.state in ("QUEUED", "RUNNING") and task.has_startable(self.now)
+        ]
+
     def waiting(self) -> set[Task]:
         """The tasks of which a record could begin at this moment, and is in nobody's hands."""
         return {

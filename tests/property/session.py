@@ -204,7 +204,12 @@ class Session:
         """No worker stands idle while there is something for it to do, and for none of another handler."""
         waiting = self.model.waiting()
         handlers = {task.config["handler"] for task in waiting}
-        if len(handlers) == 1 and any(worker.handler in handlers and worker.is_idle for worker in self.world.workers):
+        wanted = {task.config["handler"] for task in self.model.startable()}  # one of a higher priority is waited for
+        if (
+            wanted == handlers
+            and len(handlers) == 1
+            and any(worker.handler in handlers and worker.is_idle for worker in self.world.workers)
+        ):
             raise Violation(f"a worker is idle, and {[task.name for task in waiting]} wait")
 
     def _observe(self) -> None:
