@@ -347,13 +347,7 @@ class Model:
 
     def waiting(self) -> set[Task]:
         """The tasks of which a record could begin at this moment, and is in nobody's hands."""
-        return {
-            task
-            for task in self.tasks.values()
-            if task.state in ("QUEUED", "RUNNING")
-            and task.config.get("parallel_count") is None
-            and task.has_startable(self.now)
-        }
+        return {task for task in self.startable() if task.config.get("parallel_count") is None}
 
     # -- time -----------------------------------------------------------------------------------------------------
 

@@ -24,10 +24,8 @@ from tests.property.session import PROJECTS, Session
 from tests.property.workers import ModelWorker
 from tests.property.world import HANDLERS, LIFETIME, World
 
-MOST_TASKS = 6
 SMALL = st.integers(0, 7)
 NOBODY = 7
-ETAG = st.sampled_from((0, 0, 0, 0, 1, 2))
 YES = st.booleans()
 CONFIG = st.sampled_from(asked.CONFIGS)
 

@@ -14,12 +14,9 @@ import pytest_asyncio
 
 from batchyard_server.artifacts import LocalArtifacts
 from batchyard_server.codec import logs
-from batchyard_server.dispatch.gates import Gate
 from batchyard_server.dispatch.janitor import Janitor
 from batchyard_server.dispatch.protocols import Subtask
-from batchyard_server.dispatch.shares import Shares
 from batchyard_server.dispatch.staging import FileStaging
-from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model import limits
 from batchyard_server.model.artifact import LOG_PATH, Artifact, Folder, Stage
 from batchyard_server.model.clock import SystemRandomness
@@ -29,6 +26,7 @@ from tests.support import store as make
 from tests.support.artifacts import tree
 from tests.support.clock import FakeClock
 from tests.support.outcomes import flush
+from tests.support.tickets import make_ticket
 
 TASK = Folder(7, "uid")
 NAME = TaskName("p", "t")
@@ -59,7 +57,6 @@ async def files(root: pathlib.Path) -> AsyncIterator[LocalArtifacts]:
 
 def subtask(files: LocalArtifacts) -> Subtask:
     """One of that task."""
-    shares = Shares(lambda _: 1.0)
     task = replace(make.new_task("t", 5).task, key=TASK.task_key, uid=TASK.uid)
     return Subtask(
         task=task,
@@ -67,7 +64,7 @@ def subtask(files: LocalArtifacts) -> Subtask:
         inputs=b"",
         attempts={},
         estimate_ns=None,
-        ticket=Ticket(shares, shares.of("p"), Gate(), slot="w", count=5, ns=None),
+        ticket=make_ticket(5),
         open=[(0, 5)],
         granted=asyncio.get_running_loop().create_future(),
         stage=files.stage(TASK, 1),

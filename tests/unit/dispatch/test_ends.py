@@ -8,10 +8,7 @@ from dataclasses import replace
 import pytest
 
 from batchyard_server.dispatch import ends
-from batchyard_server.dispatch.gates import Gate
 from batchyard_server.dispatch.protocols import Cause, Loss, Subtask
-from batchyard_server.dispatch.shares import Shares
-from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model.errors import Code, Reason
 from batchyard_server.model.states import StopReason, SubtaskState, TaskState
 from batchyard_server.model.subtask import COMPLETED, RETURNED, Killed
@@ -19,6 +16,7 @@ from batchyard_server.model.task import Lease
 from tests.support import store as make
 from tests.support.memory_store import Held
 from tests.support.subtasks import end_of
+from tests.support.tickets import make_ticket
 from tests.unit.dispatch.stage import MAX_WORKER_LOST, NODE, Stage, attempts, reason, running
 
 State = SubtaskState
@@ -208,14 +206,13 @@ def a_loss(cause: Cause, *, begun_to: int = 0, index: int | None = None) -> Loss
 
 
 async def a_subtask() -> Subtask:
-    shares = Shares(lambda _: 1.0)
     return Subtask(
         task=make.new_task("t", 2).task,
         lease=Lease(task_key=1, generation=1, ranges=[(0, 2)], worker="w"),
         inputs=b"",
         attempts={},
         estimate_ns=None,
-        ticket=Ticket(shares, shares.of("p"), Gate(), slot="w", count=2, ns=None),
+        ticket=make_ticket(2),
         open=[(0, 2)],
         granted=asyncio.get_running_loop().create_future(),
     )

@@ -12,15 +12,12 @@ import pytest
 import pytest_asyncio
 
 from batchyard_server.artifacts import Collection
-from batchyard_server.dispatch.gates import Gate
 from batchyard_server.dispatch.pause import Pause
 from batchyard_server.dispatch.protocols import Subtask
 from batchyard_server.dispatch.queue import TaskQueue
 from batchyard_server.dispatch.retries import Retrier
 from batchyard_server.dispatch.settle import Settler
-from batchyard_server.dispatch.shares import Shares
 from batchyard_server.dispatch.staging import FileStaging
-from batchyard_server.dispatch.tickets import Ticket
 from batchyard_server.model.artifact import ArtifactQuery, Stage
 from batchyard_server.model.errors import Reason, ResourceExhausted
 from batchyard_server.model.failpoints import OFF
@@ -32,6 +29,7 @@ from tests.support import store as make
 from tests.support.artifacts import new
 from tests.support.clock import FakeClock, SeededRandomness
 from tests.support.outcomes import flush
+from tests.support.tickets import make_ticket
 
 STAGE = "1-server-1"
 
@@ -88,14 +86,13 @@ class World:
         lease = await make.lease(self.store, self.task)
         granted = asyncio.get_running_loop().create_future()
         granted.set_result(True)
-        shares = Shares(lambda _: 1.0)
         return Subtask(
             task=self.task,
             lease=lease,
             inputs=b"",
             attempts={},
             estimate_ns=None,
-            ticket=Ticket(shares, shares.of("p"), Gate(), slot="w", count=1, ns=None),
+            ticket=make_ticket(1),
             open=list(lease.ranges),
             granted=granted,
             stage=Stage(self.task.folder, STAGE),

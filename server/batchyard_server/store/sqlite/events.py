@@ -33,7 +33,7 @@ _PAGE_LOOKED_AT = 16_384
 _TRIMMED = 500  # at once
 
 _WATCHED = (
-    f"SELECT operation.create_us, operation.operation_id, metadata, result, first_sequence, {tasks.COLUMNS} "
+    f"SELECT {operations.COLUMNS}, first_sequence, {tasks.COLUMNS} "
     "FROM task CROSS JOIN operation ON operation.key = task.key * 1048576 + task.generation "
     "WHERE task.project = ? AND task.id_fold IS NOT NULL"
 )
@@ -41,7 +41,7 @@ WATCHED = f"{_WATCHED} AND task.id_fold = ?"
 WATCHED_EQUAL = f"{_WATCHED} AND task.create_us = ? AND task.task_id > ? ORDER BY task.task_id LIMIT ?"
 WATCHED_OLDER = f"{_WATCHED} AND task.create_us < ? ORDER BY task.create_us DESC, task.task_id LIMIT ?"
 _LATEST = 2**63 - 1
-_OPERATION = "SELECT operation_id, project, create_us, metadata, result FROM operation WHERE key = ? AND hidden = 0"
+_OPERATION = f"SELECT {operations.COLUMNS} FROM operation WHERE key = ? AND hidden = 0"
 
 
 class Log:
@@ -181,7 +181,7 @@ def watched_page(
         with closing(reader.stream(sql, (*values, limit - len(found)))) as rows:
             for row in rows:
                 found.append(_watched(row))
-                size += len(row[2]) + len(row[3]) + len(found[-1].task.fixed)
+                size += len(row[4]) + len(row[5]) + len(found[-1].task.fixed)
                 if size > max_bytes or len(found) == limit:
                     return WatchedPage(tasks=found, seq=_newest(reader), more=True)
     return WatchedPage(tasks=found, seq=_newest(reader), more=False)
@@ -190,33 +190,11 @@ def watched_page(
 def operation_of(reader: Reader, task_key: int, generation: int) -> Operation | None:
     """See Store.operation_of."""
     rows = reader.run(_OPERATION, (operations.key_of(task_key, generation),))
-    if not rows:
-        return None
-    operation_id, project, create_us, metadata, result = rows[0]
-    return Operation(
-        operation_id=operation_id,
-        project=project,
-        task_key=task_key,
-        generation=generation,
-        create_us=create_us,
-        metadata=metadata,
-        result=result,
-    )
+    return operations.of_row(rows[0]) if rows else None
 
 
 def _watched(row: Row) -> Watched:
-    create_us, operation_id, metadata, result, first_sequence = row[:5]
-    task = tasks.of_row(row[5:])
-    operation = Operation(
-        operation_id=operation_id,
-        project=task.project,
-        task_key=task.key,
-        generation=task.generation,
-        create_us=create_us,
-        metadata=metadata,
-        result=result,
-    )
-    return Watched(task=task, operation=operation, first_sequence=first_sequence)
+    return Watched(operation=operations.of_row(row[:6]), first_sequence=row[6], task=tasks.of_row(row[7:]))
 
 
 def _newest(reader: Reader) -> int:

@@ -15,8 +15,8 @@ from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 
 _GENERATIONS = 1 << 20  # of one task at most
-_COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
-_JOINED = f"SELECT {_COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
+COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
+_JOINED = f"SELECT {COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
 _SEEN = "operation.project = ? AND hidden = 0 AND task.id_fold IS NOT NULL "
 BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
 _LISTED = f"{_JOINED}WHERE {_SEEN}"
@@ -58,9 +58,10 @@ def deleted(source: Reader | Transaction, task: Task) -> NotFound:
     return not_found(OperationName(*rows[0]))
 
 
-def _of_row(row: Row) -> tuple[Operation, Task]:
-    key, operation_id, project, create_us, metadata, result = row[:6]
-    operation = Operation(
+def of_row(row: Row) -> Operation:
+    """An operation from COLUMNS."""
+    key, operation_id, project, create_us, metadata, result = row
+    return Operation(
         operation_id=operation_id,
         project=project,
         task_key=key // _GENERATIONS,
@@ -69,7 +70,10 @@ def _of_row(row: Row) -> tuple[Operation, Task]:
         metadata=metadata,
         result=result,
     )
-    return operation, tasks.of_row(row[6:])
+
+
+def _with_task(row: Row) -> tuple[Operation, Task]:
+    return of_row(row[:6]), tasks.of_row(row[6:])
 
 
 def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operation, Task]:
@@ -77,7 +81,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _of_row(rows[0])
+    return _with_task(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -86,7 +90,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_of_row(row) for row in rows]
+    return [_with_task(row) for row in rows]
 
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
