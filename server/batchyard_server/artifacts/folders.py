@@ -110,6 +110,7 @@ def _empty(below: int, here: int, numbers: Iterable[int]) -> None:
     for entry in names(below, _AT_ONCE):
         while not _remove_at_once(below, entry):
             try:
+                os.chmod(entry, stat.S_IRWXU, dir_fd=below)  # a folder that may not be written to cannot be moved
                 os.rename(entry, f"~{next(numbers)}", src_dir_fd=below, dst_dir_fd=here)
             except OSError as error:
                 if error.errno not in (*_NOT_EMPTY, errno.ENOTDIR):  # the name is taken
@@ -141,6 +142,7 @@ def _opened_for_removal(base: int, name: str) -> Generator[int]:
         os.chmod(name, stat.S_IRWXU, dir_fd=base)
         here = os.open(name, _OPEN_FOLDER, dir_fd=base)
     try:
+        os.fchmod(here, stat.S_IRWXU)
         yield here
     finally:
         os.close(here)

@@ -18,6 +18,7 @@ from tests.support.clock import FakeClock
 from tests.support.footprint import descriptors
 
 TASK = Folder(7, "uid")
+NOBODY = 65534
 
 
 class Hurried(SystemClock):
@@ -252,12 +253,26 @@ async def test_names_that_removing_would_give_are_no_trouble(files: LocalArtifac
     assert tree(root) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may remove everything")
-async def test_permissions_do_not_keep_anything(files: LocalArtifacts, root: pathlib.Path) -> None:
-    folder = leave(files, files.stage(TASK, 1), 3, {"a/f": b""})
-    (folder / "a").chmod(0)
-    await removed(files, TASK)
-    assert tree(root) == []
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o500, 0o600])
+def test_permissions_do_not_keep_anything(tmp_path: pathlib.Path, mode: int) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    for folder in (deep, deep.parent, tmp_path / "a"):
+        (folder / "file").write_text("")
+        os.chown(folder, NOBODY, NOBODY) if os.geteuid() == 0 else None
+        folder.chmod(mode)
+    with folders.opened(os.fsencode(tmp_path)) as base:
+        os.chmod(base, 0o777)
+        child = os.fork()
+        if child == 0:  # root may remove everything: this one may not
+            os.setuid(NOBODY) if os.geteuid() == 0 else None
+            try:
+                os._exit(0 if folders.remove(base, "a", lambda: False) else 1)
+            except BaseException:
+                os._exit(2)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_step_up_or_through_a_link_is_none(tmp_path: pathlib.Path) -> None:
