@@ -261,15 +261,16 @@ def test_permissions_do_not_keep_anything(tmp_path: pathlib.Path, mode: int) -> 
         (folder / "file").write_text("")
         os.chown(folder, NOBODY, NOBODY) if os.geteuid() == 0 else None
         folder.chmod(mode)
+    tmp_path.chmod(0o777)
     with folders.opened(os.fsencode(tmp_path)) as base:
-        os.chmod(base, 0o777)
         child = os.fork()
         if child == 0:  # root may remove everything: this one may not
-            os.setuid(NOBODY) if os.geteuid() == 0 else None
+            code = 1
             try:
-                os._exit(0 if folders.remove(base, "a", lambda: False) else 1)
-            except BaseException:
-                os._exit(2)
+                os.setuid(NOBODY) if os.geteuid() == 0 else None
+                code = 0 if folders.remove(base, "a", lambda: False) else 2
+            finally:
+                os._exit(code)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert list(tmp_path.iterdir()) == []
