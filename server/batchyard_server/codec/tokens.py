@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from batchyard_server.model.errors import InvalidArgument, Reason
 
-Kind = Literal["tasks", "operations", "handlers", "records", "attempts", "subtasks", "watch", "artifacts"]
+Kind = Literal["tasks", "operations", "handlers", "records", "attempts", "subtasks", "watch", "artifacts", "cancels"]
 
 _VERSION: Final = b"\x02"
 _MAC_BYTES: Final = 16

@@ -32,6 +32,8 @@ from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.artifact_store import ArtifactStore
 from batchyard_server.store.event_log import EventStore
 from batchyard_server.store.log_store import NO_LOGS, LogStore
+from batchyard_server.store.stop_store import StopStore
+from batchyard_server.store.upkeep import MaintenanceStore, TimeStore
 
 Decide = Callable[[Task], Task]
 
@@ -339,36 +341,17 @@ class LeaseStore(Protocol):
         ...
 
 
-class TimeStore(Protocol):
-    """What time alone changes, see Task.due_us. Cheap reads of an index; what they say is checked again in a change."""
-
-    async def due(self, now_us: int, most: int) -> list[Task]:
-        """The tasks whose time has come, the one that waits longest first."""
-        ...
-
-    async def next_due_us(self) -> int:
-        """When the time of the next one comes; 0 if there is none."""
-        ...
-
-    async def oldest_unfinished(self) -> Task | None:
-        """The task that was created first of all that are neither final nor CANCELLING."""
-        ...
-
-
-class MaintenanceStore(Protocol):
-    """Slow work in slices. Each call holds the writer for at most about 20 ms."""
-
-    async def merge(self) -> bool:
-        """Join small neighbouring outcome segments (sequence, order and tokens unchanged). True = call again."""
-        ...
-
-    async def sweep(self) -> bool:
-        """Remove some bytes of deleted tasks, outlived request ids (24 h, task gone), old events. True = call again."""
-        ...
-
-
 class Store(
-    TaskStore, RecordStore, LeaseStore, ArtifactStore, LogStore, TimeStore, EventStore, MaintenanceStore, Protocol
+    TaskStore,
+    StopStore,
+    RecordStore,
+    LeaseStore,
+    ArtifactStore,
+    LogStore,
+    TimeStore,
+    EventStore,
+    MaintenanceStore,
+    Protocol,
 ):
     """Everything, plus the life of the store itself."""
 

@@ -57,6 +57,7 @@ from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
 from batchyard_server.store.sqlite.shelf import Shelf
+from batchyard_server.store.sqlite.stopping import Stops
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
@@ -66,7 +67,7 @@ _READ_HERE_ROWS = 128  # a list page up to this size: its rows were stored one a
 _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
 
 
-class SqliteStore(LogReads, Shelf):
+class SqliteStore(LogReads, Shelf, Stops):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
