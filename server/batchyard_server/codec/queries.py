@@ -79,11 +79,12 @@ class WatchTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchTasks:
-    """WatchBatchTasks. `view`: of the outcomes; None = they are not wanted."""
+    """WatchBatchTasks. `view`: of the outcomes; None = they are not wanted. `filter` is not read yet."""
 
     project: str
     token: str
     view: View | None
+    filter: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +208,8 @@ def watch_tasks(raw: bytes) -> WatchTasks:
     """Read WatchBatchTasks."""
     request = parse(service.WatchBatchTasksRequest, raw)
     project = names.parse_project(request.parent)
-    return WatchTasks(project=project, token=request.resume_token, view=_watched_view(request))
+    view = _watched_view(request)
+    return WatchTasks(project=project, token=request.resume_token, view=view, filter=request.filter)
 
 
 def list_artifacts(raw: bytes) -> ListArtifacts:

@@ -6,6 +6,7 @@ Each of these is called with a field and returns a value of its kind, None if it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -58,6 +59,13 @@ class TaskValues:
         self._running = running
         self._info: BatchTaskInfo | None = None
 
+    def kept(self) -> TaskValues:
+        """The same without what is large in a task and is no value: to be kept."""
+        info = self._chosen_info()
+        info.ClearField("parameters")
+        self._task = replace(self._task, fixed=b"", parameters=b"", error=b"")
+        return self
+
     def __call__(self, field: Field) -> Value | None:
         """The value of a field."""
         name, task = field.name, self._task
@@ -71,9 +79,7 @@ class TaskValues:
 
     def _chosen(self, field: Field) -> Value | None:
         """What the task's creator chose, and the server only keeps."""
-        info = self._info
-        if info is None:
-            info = self._info = BatchTaskInfo.FromString(self._task.fixed)
+        info = self._chosen_info()
         if field.name == "display_name":
             return info.display_name
         if field.name == "archived":
@@ -83,6 +89,12 @@ class TaskValues:
         if field.key:
             return info.labels.get(field.key)
         return _SOME_LABEL if info.labels else None
+
+    def _chosen_info(self) -> BatchTaskInfo:
+        info = self._info
+        if info is None:
+            info = self._info = BatchTaskInfo.FromString(self._task.fixed)
+        return info
 
 
 class ChangeValues:

@@ -5,7 +5,7 @@ A part of the obligations in store/protocols.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,10 @@ class EventStore(Protocol):
 
         May stop earlier, and stops once `max_bytes` are exceeded.
         """
+        ...
+
+    async def tasks_of(self, keys: Sequence[int]) -> Mapping[int, Task]:
+        """Those of the tasks with these keys that were not deleted. One snapshot."""
         ...
 
     async def operation_of(self, task_key: int, generation: int) -> Operation | None:

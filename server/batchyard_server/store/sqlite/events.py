@@ -7,13 +7,13 @@ A row a change, in the order of the commits. Nothing is indexed: who catches up 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
-from batchyard_server.model.task import Operation
+from batchyard_server.model.task import Operation, Task
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import TaskEvent
@@ -185,6 +185,12 @@ def watched_page(
                 if size > max_bytes or len(found) == limit:
                     return WatchedPage(tasks=found, seq=_newest(reader), more=True)
     return WatchedPage(tasks=found, seq=_newest(reader), more=False)
+
+
+def tasks_of(reader: Reader, keys: Sequence[int]) -> Mapping[int, Task]:
+    """See Store.tasks_of."""
+    found = ((key, tasks.by_key(reader, key)) for key in keys)
+    return {key: task for key, task in found if task is not None}
 
 
 def operation_of(reader: Reader, task_key: int, generation: int) -> Operation | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from batchyard_server.model.names import TaskName
-from batchyard_server.model.task import Operation
+from batchyard_server.model.task import Operation, Task
 from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import TaskEvent
 from batchyard_server.store.sqlite import events
@@ -43,6 +43,10 @@ class LogReads:
     ) -> WatchedPage:
         """See Store.watched_page."""
         return await self._readers.page(lambda reader: events.watched_page(reader, project, after, limit, max_bytes))
+
+    async def tasks_of(self, keys: Sequence[int]) -> Mapping[int, Task]:
+        """See Store.tasks_of."""
+        return await self._readers.page(lambda reader: events.tasks_of(reader, keys))
 
     async def operation_of(self, task_key: int, generation: int) -> Operation | None:
         """See Store.operation_of."""
