@@ -29,6 +29,16 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListOperations:
+    """One page of the operations of a project. `filter` is not read yet."""
+
+    project: str
+    size: int
+    token: str
+    filter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
     """One page of a task's records, or a stream of them. `generation`: see model.record."""
 
@@ -162,12 +172,15 @@ def list_handlers(raw: bytes) -> ListPage:
     return _list_page(request.parent, "parent", request.page_size, request.page_token)
 
 
-def list_operations(raw: bytes) -> ListPage:
+def list_operations(raw: bytes) -> ListOperations:
     """Read ListOperations. Nothing is ever unreachable, so return_partial_success changes nothing."""
     request = parse(lro.ListOperationsRequest, raw)
-    if request.filter:
-        raise InvalidArgument("filter", "is not supported by this server")
-    return _list_page(request.name, "name", request.page_size, request.page_token)
+    return ListOperations(
+        project=names.parse_project(request.name, "name"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        filter=request.filter,
+    )
 
 
 def list_subtasks(raw: bytes) -> ListSubtasks:

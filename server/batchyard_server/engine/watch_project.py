@@ -133,8 +133,6 @@ class _Watch:
                 self._listed = watched.task.create_us, watched.task.task_id
                 if self._sieve.shows(watched.task):
                     yield self._snapshot(watched)
-            if follower.is_quiet:
-                yield follower.quiet(self._token())
             more = page.more
         self._listing, self._listed = False, None
 

@@ -32,6 +32,7 @@ from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.artifact_store import ArtifactStore
 from batchyard_server.store.event_log import EventStore
 from batchyard_server.store.log_store import NO_LOGS, LogStore
+from batchyard_server.store.operation_store import OperationStore
 from batchyard_server.store.stop_store import StopStore
 from batchyard_server.store.upkeep import MaintenanceStore, TimeStore
 
@@ -344,6 +345,7 @@ class LeaseStore(Protocol):
 class Store(
     TaskStore,
     StopStore,
+    OperationStore,
     RecordStore,
     LeaseStore,
     ArtifactStore,

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from batchyard_server.codec import task_bytes
+from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import OPERATION_TYPE, OperationName
 from batchyard_server.model.task import Operation, Task
+from batchyard_server.store.operation_store import OperationPage, OperationQuery
 from batchyard_server.store.sqlite import tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
@@ -22,6 +25,16 @@ BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
 _LISTED = f"{_JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
+# Both columns of the index bound it from both sides.
+_AFTER = "operation.project = ? AND hidden = 0 AND (operation.create_us, operation_id) < (?, ?)"
+BOUND = (
+    f"SELECT create_us, operation_id FROM operation WHERE {_AFTER} "
+    "ORDER BY create_us DESC, operation_id DESC LIMIT 1 OFFSET ?"
+)
+FIND = (
+    f"{_JOINED}WHERE {_AFTER} AND (operation.create_us, operation_id) >= (?, ?) AND task.id_fold IS NOT NULL "
+    "ORDER BY operation.create_us DESC, operation_id DESC"
+)
 GENERATIONS = (
     "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
     f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
@@ -91,6 +104,24 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
     return [_with_task(row) for row in rows]
+
+
+def find(reader: Reader, query: OperationQuery) -> OperationPage:
+    """See Store.find_operations."""
+    after = query.after or (_LATEST, "")
+    bound = reader.run(BOUND, (query.project, *after, limits.EXAMINED_OPERATIONS - 1))
+    last = bound[0] if bound else (-1, "")
+    found: list[tuple[Operation, Task]] = []
+    size = 0
+    with closing(reader.stream(FIND, (query.project, *after, *last))) as rows:
+        for looked_at, row in enumerate(rows, 1):
+            operation, task = _with_task(row)
+            if query.judge(operation, task):
+                found.append((operation, task))
+                size += len(operation.metadata) + len(operation.result) + len(task.fixed)
+            if len(found) == query.limit or size > query.max_bytes or looked_at == limits.JUDGED_OPERATIONS:
+                return OperationPage(operations=found, follows=(operation.create_us, operation.operation_id))
+    return OperationPage(operations=found, follows=last if bound else None)
 
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ from batchyard_server.model.task import (
     Task,
 )
 from batchyard_server.store.log_store import NO_LOGS
+from batchyard_server.store.operation_store import OperationPage, OperationQuery
 from batchyard_server.store.protocols import (
     Decide,
     LiveTask,
@@ -234,6 +235,10 @@ class SqliteStore(LogReads, Shelf, Stops):
     ) -> list[tuple[Operation, Task]]:
         """See Store.list_operations."""
         return await self._readers.page(lambda reader: operations.page(reader, project, after, limit))
+
+    async def find_operations(self, query: OperationQuery) -> OperationPage:
+        """See Store.find_operations."""
+        return await self._readers.page(lambda reader: operations.find(reader, query))
 
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
