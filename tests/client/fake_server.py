@@ -19,6 +19,7 @@ from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
 from tests.client.fake_artifacts import FakeArtifacts
+from tests.client.fake_cancels import FakeCancels
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_many import FakeMany
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
@@ -27,6 +28,7 @@ from tests.client.fake_watch import FakeWatches
 
 class FakeServer(
     FakeArtifacts,
+    FakeCancels,
     FakeWatches,
     FakeLifeCycle,
     FakeMany,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batchyard._aio.task import AsyncBatchTaskOperation
     from batchyard._artifact_errors import ArtifactDamagedError, DownloadError, OffsetBeyondEndError
     from batchyard._artifact_info import Artifact, DownloadProgress
+    from batchyard._cancelled import CancelledTasks
     from batchyard._enums import (
         BatchTaskState,
         HandlerIsolation,
@@ -139,6 +140,7 @@ _HOME = {
         "Artifact",
         "DownloadProgress",
     ),
+    "_cancelled": ("CancelledTasks",),
     "_enums": (
         "BatchTaskState",
         "HandlerIsolation",
@@ -285,6 +287,7 @@ __all__ = [
     "BatchTaskStatus",
     "BatchyardError",
     "CallCancelledError",
+    "CancelledTasks",
     "Client",
     "CommandNotStartedError",
     "DataLossError",

@@ -162,11 +162,30 @@ def reactivate(client: Client, args: Namespace) -> int:
 
 
 def cancel(client: Client, args: Namespace) -> int:
-    """Stop a task for good."""
+    """Stop a task, or all that match a filter, for good."""
+    if (args.task is None) == (args.filter is None):
+        args.wrong_usage("either a task or --filter is needed")
+    if args.filter is not None:
+        return _cancel_many(client, args)
+    if args.dry_run:
+        args.wrong_usage("--dry-run goes with --filter")
     operation = client.batch.get(args.task, timeout=args.timeout)
     operation.cancel(timeout=args.timeout)
     if args.json:
         _show(operation.get_task_info(timeout=args.timeout), args)
+    return ALL_SUCCEEDED
+
+
+def _cancel_many(client: Client, args: Namespace) -> int:
+    """Stop what matches; show the names, and on stderr how many they are."""
+    stopped = client.batch.cancel_many(args.filter, validate_only=args.dry_run, timeout=args.timeout)
+    if args.json:
+        _cli_output.write(_cli_json.dumps({"count": stopped.count, "tasks": list(stopped.names)}))
+        return ALL_SUCCEEDED
+    for name in stopped.names:
+        _cli_output.write(name.rpartition("/")[2])
+    more = ", of which the newest are named" if stopped.count > len(stopped.names) else ""
+    _cli_output.note(f"{stopped.count} {'would be ' if args.dry_run else ''}cancelled{more}")
     return ALL_SUCCEEDED
 
 

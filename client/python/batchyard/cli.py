@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     _artifact_verbs(verb)
     verb("pause", _cli_verbs.pause, "Let no further record start; those that run may end.")
     verb("resume", _cli_verbs.resume, "Let a paused task go on.")
-    verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.")
+    _cancel_options(verb("cancel", _cli_verbs.cancel, "Stop tasks for good; what runs is killed.", task=False))
     again = verb("reactivate", _cli_verbs.reactivate, "Run what failed or did not end of an ended task again.")
     again.add_argument("--all", action="store_true", help="every record, also those that succeeded")
     again.add_argument("--wait", action="store_true", help="wait for the end; the exit code says how it went")
@@ -195,8 +195,16 @@ def _update_options(parser: argparse.ArgumentParser) -> None:
 def _watch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", help="task id or name; the exit code says how it went, as that of wait")
     parser.add_argument("--all", action="store_true", help="all tasks of the project, until interrupted")
+    parser.add_argument("--filter", metavar="FILTER", default="", help="with --all: only tasks that match it")
     parser.add_argument("--records", action="store_true", help="outcomes too, a line each")
     parser.add_argument("--resume-token", metavar="TOKEN", default="", help="of a line of --json: go on after it")
+
+
+def _cancel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", help="task id or name")
+    text = "all tasks that match, e.g. 'state=QUEUED AND labels.team=red' or '*'; names the first 100"
+    parser.add_argument("--filter", metavar="FILTER", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="with --filter: stop nothing, only count and name them")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchyard._aio.call import call, stream
+from batchyard._aio.cancel_many import cancel_many
 from batchyard._aio.many import AsyncMany
 from batchyard._aio.operation import metadata_of
 from batchyard._aio.result import View
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from batchyard._aio.connection import AsyncConnection
     from batchyard._aio.many import AsyncSubmission
+    from batchyard._cancelled import CancelledTasks
     from batchyard._settings import TaskChanges, TaskSettings
     from batchyard._transport_aio import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
@@ -272,6 +274,32 @@ class AsyncBatch:
         """Delete a task by id or resource name; arguments and errors as of `BatchTaskOperation.delete`."""
         await self._named(task).delete(timeout=timeout, force=force, allow_missing=allow_missing, etag=etag)
 
+    async def cancel_many(
+        self,
+        filter: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        timeout: float = 60,
+    ) -> CancelledTasks:
+        """Stop every task of the project that matches a filter for good; what runs is killed.
+
+        Those that have ended, or are being stopped, are passed over. Returns when that is decided, page by page.
+
+        Args:
+            filter: as of ListBatchTasks, e.g. `state=QUEUED AND labels.team=red`; `*` is every task.
+            reason: for people; part of each task's error.
+            validate_only: stop nothing, only count.
+            request_id: UUID4 that makes the whole safe to repeat: what was counted is told again. None: a new one.
+            timeout: seconds, of each call with its repetitions.
+
+        Raises:
+            InvalidArgumentError: the filter is empty or cannot be read; the message has the position.
+            RpcError: not answered within `timeout`, or refused; calls before may have stopped tasks.
+        """
+        return await cancel_many(self._connection, filter, reason or "", validate_only, request_id, timeout)
+
     def _named(self, task: str) -> AsyncBatchTaskOperation:
         """Return a handle that knows no operation, for verbs that need none."""
         return AsyncBatchTaskOperation(self._connection, child_name(self._connection.project, "batchTasks", task), "")
@@ -298,7 +326,13 @@ class AsyncBatch:
         return stream(self._connection.service.StreamBatchTasks, request, timeout)
 
     def watch(
-        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+        self,
+        *,
+        filter: str = "",
+        include_records: bool = False,
+        view: View = "basic",
+        resume_token: str = "",
+        timeout: float = 60,
     ) -> AsyncIterator[OperationStatus]:
         """Yield what happens to all tasks of the project, as it happens; ends when the caller stops.
 
@@ -306,9 +340,10 @@ class AsyncBatch:
         task, of those that are created later and of later generations too; a deleted one ends with `deleted`. With
         include_records the outcomes that come after a task's snapshot.
 
-        Arguments, messages and errors as of `BatchTaskOperation.watch`.
+        With a filter, as of ListBatchTasks, only of tasks that match it, each change judged by what it left. Other
+        arguments, messages and errors as of `BatchTaskOperation.watch`.
         """
-        return watch_tasks(self._connection, wanted(include_records, view), resume_token, timeout)
+        return watch_tasks(self._connection, filter, wanted(include_records, view), resume_token, timeout)
 
     async def list_info(
         self,
