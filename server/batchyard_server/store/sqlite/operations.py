@@ -98,6 +98,21 @@ def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
     return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
 
 
+def first_of(task: Task) -> Operation | None:
+    """The operation of a task in its first generation while that has not ended; None if it is another or is gone."""
+    if task.generation > 1 or not task.operation or task.state.is_final:
+        return None
+    return Operation(
+        operation_id=task.operation,
+        project=task.project,
+        task_key=task.key,
+        generation=1,
+        create_us=task.create_us,
+        metadata=b"",
+        result=b"",
+    )
+
+
 def insert(tx: Transaction, task: Task, create_us: int) -> None:
     """Store the operation of the generation that the task begins, not done."""
     row = (key_of(task.key, task.generation), task.operation, task.project, create_us)
