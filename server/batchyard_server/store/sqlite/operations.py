@@ -26,6 +26,7 @@ GENERATIONS = (
     "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
     f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
 )
+KEY_OF_TASK = f"task.key * {_GENERATIONS} + task.generation"  # of its present generation: see key_of
 _LATEST = 2**63 - 1
 _INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)", whole=True)
 FINISH = Rows(
