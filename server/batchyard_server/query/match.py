@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable
 
 from batchyard_server.model.filter import (
+    UNSET,
     All,
     Always,
     Any,
@@ -41,10 +42,12 @@ def matches(node: Node, value_of: Callable[[Field], Value | None]) -> bool:
     if isinstance(node, Any):
         return any(matches(part, value_of) for part in node.parts)
     value = value_of(node.field)
+    if isinstance(node, IsSet):
+        return value is not None and (value != "" or bool(node.field.key))
+    if value is None:
+        value = UNSET.get(node.field.name)
     if value is None:
         return False
-    if isinstance(node, IsSet):
-        return value != "" or bool(node.field.key)
     if isinstance(node, Compare):
         return _OPS[node.op](_comparable(value), _comparable(node.value))
     assert isinstance(value, str), "only text begins with or contains something"

@@ -51,7 +51,7 @@ async def check(store: SqliteStore, task: Task) -> None:
     assert not operation.done
     info = (await store.get_info(task.name)).info
     assert info.startswith(task.fixed)
-    page = await store.list_tasks("p", None, 10, 1 << 20)
+    page = await make.list_page(store)
     assert pages.infos(page.entries) == [info]
     assert [held.task for held in [await store.unfinished(task)]] == [task]
 
