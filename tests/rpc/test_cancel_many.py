@@ -238,7 +238,7 @@ async def test_a_task_that_matches_no_more_when_its_turn_comes(server: Served) -
     """Between the read and the commit one task begins to run, one is deleted, one changes its label."""
     await make(server, "begins", "gone", "renamed", "stays")
     store = server.store
-    read = store.open_tasks
+    read = store.named_tasks
 
     async def late(*arguments: object, **named: object) -> object:
         page = await read(*arguments, **named)  # type: ignore[arg-type]
@@ -249,8 +249,8 @@ async def test_a_task_that_matches_no_more_when_its_turn_comes(server: Served) -
         return page
 
     with contextlib.ExitStack() as patched:
-        patched.callback(setattr, store, "open_tasks", read)
-        setattr(store, "open_tasks", late)  # noqa: B010
+        patched.callback(setattr, store, "named_tasks", read)
+        setattr(store, "named_tasks", late)  # noqa: B010
         done = await server.tasks.CancelBatchTasks(asked('state=QUEUED AND display_name=""'))
     assert list(done.batch_tasks) == [name("stays")]
     assert await states(server) == {"begins": "RUNNING", "renamed": "QUEUED", "stays": "CANCELLED"}

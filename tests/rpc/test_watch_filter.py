@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 
 import pytest
 
@@ -174,6 +175,9 @@ class _Live(NullLive):
 
     def running(self, task_key: int) -> frozenset[int]:
         return frozenset({0, 1})
+
+    def all_running(self) -> Mapping[int, int]:
+        return dict.fromkeys(range(10), 2)
 
 
 async def test_how_many_records_run(tmp_path: pathlib.Path) -> None:

@@ -38,7 +38,6 @@ IN_CHANGES = frozenset({*_OF_BOTH, *RUNNING_FIELDS})
 _OF_TASK: Mapping[str, Callable[[Task], Value]] = {
     "uid": attrgetter("uid"),
     "handler": attrgetter("handler"),
-    "priority": attrgetter("settings.priority"),
 }
 _TIMES: Mapping[str, Callable[[Task], int]] = {
     "start_time": attrgetter("start_us"),
@@ -82,6 +81,8 @@ class TaskValues:
         info = self._chosen_info()
         if field.name == "display_name":
             return info.display_name
+        if field.name == "priority":
+            return info.priority if info.HasField("priority") else None
         if field.name == "archived":
             return info.archived
         if field.name != "labels":

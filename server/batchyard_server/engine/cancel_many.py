@@ -1,6 +1,6 @@
 """CancelBatchTasks.
 
-    a page of tasks that match is read ─▶ slices of it are stopped, each in a commit ─▶ answer
+    a page of tasks that match is found ─▶ slices of it are stopped, each in a commit ─▶ answer
 
 A commit holds the writer for milliseconds. What changed since the page was read is held against the filter again in it.
 With each slice the answer as of then is kept: should the server stop in between, a repeated call is told what was done,
@@ -20,14 +20,22 @@ from batchyard_server.codec.values import RUNNING_FIELDS, TaskValues
 from batchyard_server.engine import stop
 from batchyard_server.engine.deps import Deps
 from batchyard_server.model import limits
-from batchyard_server.model.filter import Node, fields_of
+from batchyard_server.model.filter import All, Any, Compare, Field, Kind, Node, Op, fields_of
 from batchyard_server.model.names import TaskName
+from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import RequestKey, Task
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.query import TASKS, matches, parse_filter
 from batchyard_server.store.protocols import Decide
-from batchyard_server.store.stop_store import OpenPage
+from batchyard_server.store.stop_store import NamedPage
 
 Position = tuple[int, str]
+_STATE = Field("state", Kind.NUMBER)
+_OPEN = Any(
+    tuple(
+        Compare(_STATE, Op.EQ, state) for state in TaskState if not state.is_final and state is not TaskState.CANCELLING
+    )
+)
 SLICE = 100  # tasks that are stopped in one commit: about 10 ms
 
 
@@ -83,12 +91,20 @@ class _Call:
         self._needs_running = not {field.name for field in fields_of(wanted)}.isdisjoint(RUNNING_FIELDS)
         self.scope = f"{asked.project}/{asked.validate_only:d}/{asked.filter}"
 
-    async def page(self, after: Position | None) -> OpenPage:
-        """The tasks that match, after this position."""
-        wanted = partial(self._matches, {})
-        return await self._deps.store.open_tasks(self._asked.project, wanted, after, limits.CANCELLED_TASKS)
+    async def page(self, after: Position | None) -> NamedPage:
+        """The tasks that match and can be stopped, after this position."""
+        return await self._deps.store.named_tasks(
+            TaskQuery(
+                project=self._asked.project,
+                limit=limits.CANCELLED_TASKS,
+                max_bytes=0,
+                filter=All((_OPEN, self._wanted)),
+                after=after,
+                running=self._running(),
+            )
+        )
 
-    async def stop(self, page: OpenPage) -> bytes:
+    async def stop(self, page: NamedPage) -> bytes:
         """Stop those of the page; return the answer."""
         request, names, count = self._asked.request, list[TaskName](), 0
         slices = [page.tasks[at : at + SLICE] for at in range(0, len(page.tasks), SLICE)]
@@ -98,7 +114,7 @@ class _Call:
             follows = some[-1].position if number < len(slices) else page.follows
             answer = partial(self.answer, names, count, follows)
             keys = [task.key for task in some]
-            stopped = await self._deps.store.update_tasks(keys, self._decide(keys), request, answer)
+            stopped = await self._deps.store.update_tasks(keys, self._decide(), request, answer)
             self._deps.failpoints.hit("engine.cancel.after_store")
             names = [*names, *(task.name for task in stopped)][: limits.CANCELLED_NAMES]
             count += len(stopped)
@@ -112,17 +128,17 @@ class _Call:
         token = "" if follows is None else self._deps.tokens.make("cancels", self.scope, follows)
         return pages.cancelled(count + len(stopped), shown, token)
 
-    def _decide(self, keys: Sequence[int]) -> Decide:
-        """What becomes of each of these tasks, now."""
-        now, reason, live = self._deps.clock.now_us(), self._asked.reason, self._deps.live
-        running = {key: len(live.running(key)) for key in keys} if self._needs_running else {}
+    def _decide(self) -> Decide:
+        """What becomes of a task, now."""
+        now, reason, running = self._deps.clock.now_us(), self._asked.reason, self._running()
 
         def decide(task: Task) -> Task:
-            if task.state.is_final or not self._matches(running, task):
+            if task.state.is_final or not matches(self._wanted, TaskValues(task, running.get(task.key, 0))):
                 return task
             return stop.cancelled(task, reason, now)
 
         return decide
 
-    def _matches(self, running: Mapping[int, int], task: Task) -> bool:
-        return matches(self._wanted, TaskValues(task, running.get(task.key, 0)))
+    def _running(self) -> Mapping[int, int]:
+        """How many records run of each task, if the filter looks at that."""
+        return self._deps.live.all_running() if self._needs_running else {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from batchyard_server.codec import pages, task_bytes
 from batchyard_server.codec.queries import ListTasks
+from batchyard_server.codec.values import RUNNING_FIELDS
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.streaming import read_ahead
@@ -73,16 +74,13 @@ def _query(deps: Deps, asked: ListTasks, most_bytes: int) -> tuple[TaskQuery, st
 
 def _on(deps: Deps, query: TaskQuery, after: Position | None, most_bytes: int) -> TaskQuery:
     """The next page, as things are now."""
-    looks = any(each.name in _RUNNING_FIELDS for each in fields_of(query.filter))
+    looks = any(each.name in RUNNING_FIELDS for each in fields_of(query.filter))
     return replace(
         query,
         after=after,
         max_bytes=most_bytes - limits.TASKS_TAIL_BYTES,
         running=deps.live.all_running() if looks else query.running,
     )
-
-
-_RUNNING_FIELDS = ("counts.running", "counts.pending")
 
 
 async def _entries(deps: Deps, page: TaskPage) -> bytes:

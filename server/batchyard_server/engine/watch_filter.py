@@ -15,7 +15,6 @@ from batchyard_server.codec.values import IN_CHANGES, RUNNING_FIELDS, ChangeValu
 from batchyard_server.engine.live import Live
 from batchyard_server.engine.watch_topic import Shown
 from batchyard_server.model.filter import EVERYTHING, Node, fields_of
-from batchyard_server.model.task import Task
 from batchyard_server.model.watch import Change
 from batchyard_server.query import matches
 from batchyard_server.store.protocols import Store
@@ -72,31 +71,29 @@ class Sieve:
     """What one watcher hears of.
 
     Attributes:
-        everything: there is no filter.
+        wanted: what the filter means.
         curious: changes do not tell all that the filter needs.
 
     Args:
         text: of the filter, by which its judgements are known.
-        wanted: what it means.
     """
 
     def __init__(self, live: Live, facts: Facts, text: str, wanted: Node) -> None:
         fields = {field.name for field in fields_of(wanted)}
-        self.everything = wanted == EVERYTHING
+        self.wanted = wanted
         self.curious = not fields <= IN_CHANGES
         self._needs_running = not fields.isdisjoint(RUNNING_FIELDS)
         self._live = live
         self._facts = facts
         self._text = text
-        self._wanted = wanted
 
-    def shows(self, task: Task) -> bool:
-        """Whether a task that is there at the beginning is told of."""
-        return self.everything or matches(self._wanted, TaskValues(task, self._running(task.key)))
+    def all_running(self) -> Mapping[int, int]:
+        """How many records run of each task, if the filter looks at that."""
+        return self._live.all_running() if self._needs_running else {}
 
     async def judge(self, changes: Sequence[Shown]) -> Sequence[bool]:
         """Whether each of these changes is told."""
-        if self.everything:
+        if self.wanted == EVERYTHING:
             return [True] * len(changes)
         unknown = [each for each in changes if self.curious and each.task is None and self._text not in each.verdicts]
         if unknown:
@@ -112,7 +109,7 @@ class Sieve:
                 told = shown.entry.change is Change.DELETED
             else:
                 running = self._running(shown.entry.task_key) if shown.live else 0
-                told = matches(self._wanted, ChangeValues(shown.entry, running, shown.task))
+                told = matches(self.wanted, ChangeValues(shown.entry, running, shown.task))
             if len(shown.verdicts) < _MOST_VERDICTS:
                 shown.verdicts[self._text] = told
         return told

@@ -21,6 +21,7 @@ from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.engine.watch_topic import Shown
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.model.watch import Change
 from batchyard_server.query import TASKS, parse_filter
 from batchyard_server.store.event_log import Watched
@@ -118,10 +119,18 @@ class _Watch:
     async def _snapshots(self) -> AsyncGenerator[bytes, None]:
         """The tasks of the list that were not shown yet, and between its pages what changed of those that were."""
         follower = self._follower
-        more = True
-        while more:
+        begun = False
+        while self._listed is not None or not begun:
+            begun = True
             page = await self._deps.store.watched_page(
-                self._project, self._listed, limits.WATCH_PAGE_TASKS, limits.WATCH_PAGE_BYTES
+                TaskQuery(
+                    project=self._project,
+                    limit=limits.WATCH_PAGE_TASKS,
+                    max_bytes=limits.WATCH_PAGE_BYTES,
+                    filter=self._sieve.wanted,
+                    after=self._listed,
+                    running=self._sieve.all_running(),
+                )
             )
             if self._listed is None:
                 follower.seq = page.seq
@@ -131,9 +140,8 @@ class _Watch:
                     yield message
             for watched in page.tasks:
                 self._listed = watched.task.create_us, watched.task.task_id
-                if self._sieve.shows(watched.task):
-                    yield self._snapshot(watched)
-            more = page.more
+                yield self._snapshot(watched)
+            self._listed = page.follows
         self._listing, self._listed = False, None
 
     def _was_shown(self, shown: Shown) -> bool:

@@ -11,6 +11,15 @@ Position = tuple[int | str, str]
 """(value of the field that orders, id) of a task; in order of id the value is 0."""
 
 
+def numbered(position: Position | None) -> tuple[int, str] | None:
+    """A position in an order by a number."""
+    if position is None:
+        return None
+    number, task_id = position
+    assert isinstance(number, int), position
+    return number, task_id
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
     """The next tasks of a project.

@@ -1,4 +1,4 @@
-"""What must a store do for a verb on many tasks at once? Find them, change some of them, remember the answer.
+"""What must a store do for a verb on many tasks at once? Find them, change those that are left, remember the answer.
 
 A part of the obligations in store/protocols.py.
 """
@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.task import RequestKey, Task
+from batchyard_server.model.task_query import TaskQuery
 
 
-class OpenTask(NamedTuple):
-    """A task that can be stopped. `position`: (create_us, task_id), where it is in the list of its project."""
+class NamedTask(NamedTuple):
+    """A task, and no more of it than how it is found. `position`: (create_us, task_id), where it is in the list."""
 
     key: int
     name: TaskName
@@ -22,7 +23,7 @@ class OpenTask(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenPage:
+class NamedPage:
     """Some of them.
 
     Attributes:
@@ -30,20 +31,15 @@ class OpenPage:
         follows: up to this position all were looked at, where the next page begins; None if it is the last one.
     """
 
-    tasks: Sequence[OpenTask]
+    tasks: Sequence[NamedTask]
     follows: tuple[int, str] | None
 
 
 class StopStore(Protocol):
-    """Tasks that are stopped together."""
+    """Tasks that are changed together."""
 
-    async def open_tasks(
-        self, project: str, wanted: Callable[[Task], bool], after: tuple[int, str] | None, limit: int
-    ) -> OpenPage:
-        """The next tasks that are wanted, and are neither final nor CANCELLING, in the order of list_tasks.
-
-        At most `limit`; at most limits.EXAMINED_TASKS are looked at. One snapshot.
-        """
+    async def named_tasks(self, query: TaskQuery) -> NamedPage:
+        """The next tasks that match, as list_tasks finds them, newest first; `max_bytes` are not looked at."""
         ...
 
     async def update_tasks(

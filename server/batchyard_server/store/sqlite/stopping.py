@@ -1,24 +1,18 @@
-"""Which tasks can be stopped, and how are many of them changed in one transaction?"""
-
-# ruff: noqa: S608 - what is put into statements here are names and numbers of this module, never values of callers
+"""Which tasks does a verb on many find, and how are many of them changed in one transaction?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 
-from batchyard_server.model import limits
+from batchyard_server.model.filter import NEWEST_FIRST
+from batchyard_server.model.names import TaskName
 from batchyard_server.model.task import RequestKey, Task
-from batchyard_server.store.sqlite import changes, requests, tasks
+from batchyard_server.model.task_query import TaskQuery, numbered
+from batchyard_server.store.sqlite import changes, requests, searching, tasks
 from batchyard_server.store.sqlite.readers import Reader, Readers
-from batchyard_server.store.sqlite.transaction import Row, Transaction
+from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Writer
-from batchyard_server.store.stop_store import OpenPage, OpenTask
-
-_OPEN = f"SELECT {tasks.COLUMNS} FROM task WHERE project = ? AND id_fold IS NOT NULL AND state < 7 AND state <> 6"
-OPEN_EQUAL = f"{_OPEN} AND create_us = ? AND task_id > ? ORDER BY task_id LIMIT ?"
-OPEN_OLDER = f"{_OPEN} AND create_us < ? ORDER BY create_us DESC, task_id LIMIT ?"
-_LATEST = 2**63 - 1
+from batchyard_server.store.stop_store import NamedPage, NamedTask
 
 
 class Stops:
@@ -27,11 +21,9 @@ class Stops:
     writer: Writer
     _readers: Readers
 
-    async def open_tasks(
-        self, project: str, wanted: Callable[[Task], bool], after: tuple[int, str] | None, limit: int
-    ) -> OpenPage:
-        """See Store.open_tasks."""
-        return await self._readers.page(lambda reader: page(reader, project, wanted, after, limit))
+    async def named_tasks(self, query: TaskQuery) -> NamedPage:
+        """See Store.named_tasks."""
+        return await self._readers.page(lambda reader: page(reader, query))
 
     async def update_tasks(
         self,
@@ -48,26 +40,12 @@ class Stops:
         return await self.writer.submit(lambda tx: requests.answer_to(tx, request), direct=True)
 
 
-def page(
-    reader: Reader, project: str, wanted: Callable[[Task], bool], after: tuple[int, str] | None, limit: int
-) -> OpenPage:
-    """See Store.open_tasks."""
-    found: list[OpenTask] = []
-    looked_at = 0
-    parts: list[tuple[str, Row]] = [(OPEN_OLDER, (project, after[0] if after else _LATEST))]
-    if after:
-        parts.insert(0, (OPEN_EQUAL, (project, *after)))
-    for sql, values in parts:
-        with closing(reader.stream(sql, (*values, limits.EXAMINED_TASKS - looked_at))) as rows:
-            for row in rows:
-                task = tasks.of_row(row)
-                looked_at += 1
-                position = task.create_us, task.task_id
-                if wanted(task):
-                    found.append(OpenTask(task.key, task.name, position))
-                if len(found) == limit or looked_at == limits.EXAMINED_TASKS:
-                    return OpenPage(tasks=found, follows=position)
-    return OpenPage(tasks=found, follows=None)
+def page(reader: Reader, query: TaskQuery) -> NamedPage:
+    """See Store.named_tasks."""
+    assert query.order == NEWEST_FIRST, query
+    found = searching.search(reader, query, ("key",), query.limit)
+    named = [NamedTask(key, TaskName(query.project, task_id), (at, task_id)) for key, at, task_id in found.rows]
+    return NamedPage(tasks=named, follows=numbered(found.last) if found.more else None)
 
 
 def update(
