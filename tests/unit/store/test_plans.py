@@ -18,6 +18,7 @@ from batchyard_server.store.sqlite import (
     logged,
     merge,
     open_sqlite,
+    operation_search,
     operations,
     outcomes,
     records,
@@ -26,6 +27,7 @@ from batchyard_server.store.sqlite import (
     sweep,
     tasks,
 )
+from batchyard_server.store.sqlite.filters import Expression
 
 STATEMENTS = {
     "task by name": tasks.BY_NAME,
@@ -44,6 +46,8 @@ STATEMENTS = {
     "operation by id": operations.BY_ID,
     "operations of a project, older ones": operations.LIST_OLDER,
     "operations of a project, of one time": operations.LIST_EQUAL,
+    "operations that are looked at": operation_search.BOUND,
+    "operations that match": operation_search.statement(Expression("(length(result) > 0)", ())),
     "input segments": inputs.BETWEEN,
     "narrow outcome segments": outcomes.NARROW_ONES,
     "wide outcome segments": outcomes.WIDE_ONES,
@@ -72,6 +76,7 @@ STATEMENTS = {
     "changes of a task": events.OF_TASK,
     "changes that are too old": events.TRIM,
     "a task with its operation": events.WATCHED,
+    "a task with its operation, by key": events.WATCHED_BY_KEY,
     "older tasks with their operations": events.WATCHED_OLDER,
     "tasks of one time with their operations": events.WATCHED_EQUAL,
     "attempts of a record": history.OF_RECORD,

@@ -27,7 +27,7 @@ _ENDED = "succeeded + failed + cancelled"
 _RUNNING = f"min(coalesce(json_extract(?, '$.k' || key), 0), total - ({_ENDED}))"
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """Where a field is: an expression; when it is set, "" = always; and the columns in both."""
 
     sql: str
@@ -35,34 +35,36 @@ class _Column(NamedTuple):
     columns: tuple[str, ...]
 
 
-def _always(name: str) -> _Column:
-    return _Column(name, "", (name,))
+def always(name: str) -> Column:
+    """One that is always set."""
+    return Column(name, "", (name,))
 
 
 _COUNTED = ("key", "total", "succeeded", "failed", "cancelled")
-_COLUMNS: Mapping[str, _Column] = {
-    "id": _always("task_id"),
-    "uid": _always("uid"),
-    "display_name": _Column("display_name", "display_name <> ''", ("display_name",)),
-    "handler": _always("handler"),
-    "state": _always("state"),
-    "create_time": _always("create_us"),
-    "start_time": _Column("start_us", "start_us > 0", ("start_us",)),
-    "end_time": _Column("end_us", "end_us > 0", ("end_us",)),
-    "update_time": _always("update_us"),
-    "expire_time": _Column("due_us", "due_us > 0 AND state IN (1, 7, 8, 9)", ("due_us", "state")),
-    "state_transition_time": _always("transition_us"),
-    "counts.total": _always("total"),
-    "counts.pending": _Column(f"total - ({_ENDED}) - {_RUNNING}", "", _COUNTED),
-    "counts.running": _Column(_RUNNING, "", _COUNTED),
-    "counts.succeeded": _always("succeeded"),
-    "counts.failed": _always("failed"),
-    "counts.cancelled": _always("cancelled"),
-    "priority": _Column("priority", "priority_set", ("priority", "priority_set")),
-    "exit_code": _Column("exit_code", "exit_code IS NOT NULL", ("exit_code",)),
-    "archived": _always("archived"),
+_OF_TASKS: Mapping[str, Column] = {
+    "id": always("task_id"),
+    "uid": always("uid"),
+    "display_name": Column("display_name", "display_name <> ''", ("display_name",)),
+    "handler": always("handler"),
+    "state": always("state"),
+    "create_time": always("create_us"),
+    "start_time": Column("start_us", "start_us > 0", ("start_us",)),
+    "end_time": Column("end_us", "end_us > 0", ("end_us",)),
+    "update_time": always("update_us"),
+    "expire_time": Column("due_us", "due_us > 0 AND state IN (1, 7, 8, 9)", ("due_us", "state")),
+    "state_transition_time": always("transition_us"),
+    "counts.total": always("total"),
+    "counts.pending": Column(f"total - ({_ENDED}) - {_RUNNING}", "", _COUNTED),
+    "counts.running": Column(_RUNNING, "", _COUNTED),
+    "counts.succeeded": always("succeeded"),
+    "counts.failed": always("failed"),
+    "counts.cancelled": always("cancelled"),
+    "priority": Column("priority", "priority_set", ("priority", "priority_set")),
+    "exit_code": Column("exit_code", "exit_code IS NOT NULL", ("exit_code",)),
+    "archived": always("archived"),
 }
-_LABEL = _Column("json_extract(nullif(labels, ''), ?)", "", ("labels",))
+_NOTHING_RUNS: Mapping[int, int] = {}
+_LABEL = Column("json_extract(nullif(labels, ''), ?)", "", ("labels",))
 
 
 class Expression(NamedTuple):
@@ -77,20 +79,23 @@ def columns_of(node: Node) -> set[str]:
     return {name for field in fields_of(node) for name in _column(field).columns}
 
 
-def translate(parts: Sequence[Node], running: Mapping[int, int]) -> Expression:
-    """What is true of the rows that match every part. `running`: see TaskQuery."""
-    translator = _Translator(running)
+def translate(
+    parts: Sequence[Node], running: Mapping[int, int] = _NOTHING_RUNS, columns: Mapping[str, Column] = _OF_TASKS
+) -> Expression:
+    """What is true of the rows that match every part. `running`: see TaskQuery; `columns`: by field."""
+    translator = _Translator(running, columns)
     sql = " AND ".join(map(translator.sql, parts)) or "1"
     return Expression(sql, tuple(translator.values))
 
 
-def _column(field: Field) -> _Column:
-    return _LABEL if field.name == "labels" else _COLUMNS[field.name]
+def _column(field: Field, columns: Mapping[str, Column] = _OF_TASKS) -> Column:
+    return _LABEL if field.name == "labels" else columns[field.name]
 
 
 class _Translator:
-    def __init__(self, running: Mapping[int, int]) -> None:
+    def __init__(self, running: Mapping[int, int], columns: Mapping[str, Column]) -> None:
         self.values: list[Any] = []
+        self._columns = columns
         self._running = json.dumps({f"k{key}": count for key, count in running.items()})
 
     def sql(self, node: Node) -> str:
@@ -108,7 +113,7 @@ class _Translator:
 
     def _is_set(self, field: Field) -> str:
         if field.name != "labels":
-            return f"({_column(field).is_set or 1})"
+            return f"({_column(field, self._columns).is_set or 1})"
         return f"({self._operand(field)} IS NOT NULL)" if field.key else "(labels <> '')"
 
     def _compared(self, node: Compare) -> str:
@@ -125,7 +130,7 @@ class _Translator:
         return self._if_set(node.field, f"substr({operand}, 1, ?) = ?")
 
     def _if_set(self, field: Field, compared: str) -> str:
-        is_set = _column(field).is_set
+        is_set = _column(field, self._columns).is_set
         if field.name == "labels":
             return f"(({compared}) IS TRUE)"
         return f"({compared})" if not is_set or field.name in UNSET else f"({is_set} AND {compared})"
@@ -135,4 +140,4 @@ class _Translator:
             self.values.append(f'$."{field.key}"')
         elif field.name in {"counts.pending", "counts.running"}:
             self.values.append(self._running)
-        return _column(field).sql
+        return _column(field, self._columns).sql

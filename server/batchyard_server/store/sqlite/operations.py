@@ -5,36 +5,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 
 from batchyard_server.codec import task_bytes
-from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import OPERATION_TYPE, OperationName
 from batchyard_server.model.task import Operation, Task
-from batchyard_server.store.operation_store import OperationPage, OperationQuery
 from batchyard_server.store.sqlite import tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 
 _GENERATIONS = 1 << 20  # of one task at most
+GENERATION = f"(operation.key & {_GENERATIONS - 1})"
 COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
-_JOINED = f"SELECT {COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
+JOINED = f"SELECT {COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
 _SEEN = "operation.project = ? AND hidden = 0 AND task.id_fold IS NOT NULL "
-BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
-_LISTED = f"{_JOINED}WHERE {_SEEN}"
+BY_ID = f"{JOINED}WHERE operation_id = ? AND {_SEEN}"
+_LISTED = f"{JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
-# Both columns of the index bound it from both sides.
-_AFTER = "operation.project = ? AND hidden = 0 AND (operation.create_us, operation_id) < (?, ?)"
-BOUND = (
-    f"SELECT create_us, operation_id FROM operation WHERE {_AFTER} "
-    "ORDER BY create_us DESC, operation_id DESC LIMIT 1 OFFSET ?"
-)
-FIND = (
-    f"{_JOINED}WHERE {_AFTER} AND (operation.create_us, operation_id) >= (?, ?) AND task.id_fold IS NOT NULL "
-    "ORDER BY operation.create_us DESC, operation_id DESC"
-)
 GENERATIONS = (
     "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
     f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
@@ -86,7 +74,8 @@ def of_row(row: Row) -> Operation:
     )
 
 
-def _with_task(row: Row) -> tuple[Operation, Task]:
+def with_task(row: Row) -> tuple[Operation, Task]:
+    """An operation and its task from a row of JOINED."""
     return of_row(row[:6]), tasks.of_row(row[6:])
 
 
@@ -95,7 +84,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _with_task(rows[0])
+    return with_task(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -104,25 +93,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_with_task(row) for row in rows]
-
-
-def find(reader: Reader, query: OperationQuery) -> OperationPage:
-    """See Store.find_operations."""
-    after = query.after or (_LATEST, "")
-    bound = reader.run(BOUND, (query.project, *after, limits.EXAMINED_OPERATIONS - 1))
-    last = bound[0] if bound else (-1, "")
-    found: list[tuple[Operation, Task]] = []
-    size = 0
-    with closing(reader.stream(FIND, (query.project, *after, *last))) as rows:
-        for looked_at, row in enumerate(rows, 1):
-            operation, task = _with_task(row)
-            if query.judge(operation, task):
-                found.append((operation, task))
-                size += len(operation.metadata) + len(operation.result) + len(task.fixed)
-            if len(found) == query.limit or size > query.max_bytes or looked_at == limits.JUDGED_OPERATIONS:
-                return OperationPage(operations=found, follows=(operation.create_us, operation.operation_id))
-    return OperationPage(operations=found, follows=last if bound else None)
+    return [with_task(row) for row in rows]
 
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:

@@ -46,6 +46,7 @@ from batchyard_server.store.sqlite import (
     leasing,
     listing,
     merge,
+    operation_search,
     operations,
     outcomes,
     records,
@@ -257,7 +258,7 @@ class SqliteStore(LogReads, Shelf, Stops):
 
     async def find_operations(self, query: OperationQuery) -> OperationPage:
         """See Store.find_operations."""
-        return await self._readers.page(lambda reader: operations.find(reader, query))
+        return await self._readers.page(lambda reader: operation_search.find(reader, query))
 
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
