@@ -58,5 +58,8 @@ class StopStore(Protocol):
         ...
 
     async def answer_to(self, request: RequestKey) -> bytes | None:
-        """What `update_tasks` remembered last with this request; None if it is new. Raises AlreadyExists, as there."""
+        """What `update_tasks` remembered last with this request; None if it is new.
+
+        Waits for calls of that which were made before, also if who made them has left. Raises AlreadyExists, as there.
+        """
         ...

@@ -36,8 +36,8 @@ class Stops:
         return await self.writer.submit(lambda tx: update(tx, keys, decide, request, answer), bulk=True, direct=True)
 
     async def answer_to(self, request: RequestKey) -> bytes | None:
-        """See Store.answer_to."""
-        return await self.writer.submit(lambda tx: requests.answer_to(tx, request), direct=True)
+        """See Store.answer_to. In the lane of `update_tasks`: it never overtakes what is still being written."""
+        return await self.writer.submit(lambda tx: requests.answer_to(tx, request), bulk=True, direct=True)
 
 
 def page(reader: Reader, query: TaskQuery) -> NamedPage:
