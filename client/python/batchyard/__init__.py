@@ -97,6 +97,7 @@ if TYPE_CHECKING:
         WorkerLostError,
         WrongOperationStatusError,
     )
+    from batchyard._filter_errors import InvalidFilterError, InvalidOrderByError
     from batchyard._info import BatchTaskInfo, HandlerInfo
     from batchyard._new_task import NewTask
     from batchyard._operation_status import OperationStatus
@@ -213,6 +214,10 @@ _HOME = {
         "WorkerLostError",
         "WrongOperationStatusError",
     ),
+    "_filter_errors": (
+        "InvalidFilterError",
+        "InvalidOrderByError",
+    ),
     "_info": (
         "BatchTaskInfo",
         "HandlerInfo",
@@ -315,6 +320,8 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidFieldError",
+    "InvalidFilterError",
+    "InvalidOrderByError",
     "InvalidPlaceholderError",
     "InvalidTokenError",
     "MalformedRequestError",

@@ -18,11 +18,11 @@ from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
 from batchyard._settings import new_task
 from batchyard._status import BatchTaskStatus
 from batchyard._sync.call import call, stream
-from batchyard._sync.cancel_many import cancel_many
 from batchyard._sync.many import Many
 from batchyard._sync.operation import metadata_of
 from batchyard._sync.result import View
-from batchyard._sync.task import BatchTaskOperation, Scope
+from batchyard._sync.task import BatchTaskOperation
+from batchyard._sync.verbs import TaskVerbs
 from batchyard._sync.watch import wanted, watch_tasks
 from batchyard._transport_sync import Records, Source
 from batchyard._undefined import UNDEFINED, Undefined
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Unpack
 
-    from batchyard._cancelled import CancelledTasks
-    from batchyard._settings import TaskChanges, TaskSettings
-    from batchyard._sync.connection import Connection
+    from batchyard._settings import TaskSettings
     from batchyard._sync.many import Submission
     from batchyard._transport_sync import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
@@ -60,11 +58,8 @@ class _Upload:
     timeout: float
 
 
-class Batch:
+class Batch(TaskVerbs):
     """The batch tasks of the client's project."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def run(
         self,
@@ -248,80 +243,6 @@ class Batch:
         name = child_name(self._connection.project, "batchTasks", task)
         request = batch_task_service_pb2.GetBatchTaskRequest(name=name)
         return BatchTaskInfo(call(self._connection.service.GetBatchTask, request, timeout))
-
-    def pause(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
-        """Pause a task by id or resource name; arguments and errors as of `BatchTaskOperation.pause`."""
-        return self._named(task).pause(etag=etag, timeout=timeout)
-
-    def resume(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
-        """Resume a task by id or resource name; arguments and errors as of `BatchTaskOperation.resume`."""
-        return self._named(task).resume(etag=etag, timeout=timeout)
-
-    def reactivate(
-        self,
-        task: str,
-        *,
-        scope: Scope = "failed_and_unfinished",
-        etag: str | None = None,
-        request_id: str | None = None,
-        timeout: float = 60,
-    ) -> BatchTaskOperation:
-        """Run records of a task that has ended again; as `BatchTaskOperation.reactivate`, by id or resource name."""
-        return self._named(task).reactivate(scope=scope, etag=etag, request_id=request_id, timeout=timeout)
-
-    def update(
-        self,
-        task: str,
-        *,
-        etag: str | None = None,
-        request_id: str | None = None,
-        timeout: float = 60,
-        **changes: Unpack[TaskChanges],
-    ) -> BatchTaskInfo:
-        """Change a task by id or resource name; arguments and errors as of `BatchTaskOperation.update`."""
-        return self._named(task).update(etag=etag, request_id=request_id, timeout=timeout, **changes)
-
-    def delete(
-        self,
-        task: str,
-        *,
-        timeout: float = 60,
-        force: bool = False,
-        allow_missing: bool = False,
-        etag: str | None = None,
-    ) -> None:
-        """Delete a task by id or resource name; arguments and errors as of `BatchTaskOperation.delete`."""
-        self._named(task).delete(timeout=timeout, force=force, allow_missing=allow_missing, etag=etag)
-
-    def cancel_many(
-        self,
-        filter: str,
-        *,
-        reason: str | None = None,
-        validate_only: bool = False,
-        request_id: str | None = None,
-        timeout: float = 60,
-    ) -> CancelledTasks:
-        """Stop every task of the project that matches a filter for good; what runs is killed.
-
-        Those that have ended, or are being stopped, are passed over. Returns when that is decided, page by page.
-
-        Args:
-            filter: as of ListBatchTasks, e.g. `state=QUEUED AND labels.team=red`; `*` is every task.
-            reason: for people; part of each task's error.
-            validate_only: stop nothing, only count.
-            request_id: UUID4 that makes the whole safe to repeat: what was counted is told again. None: a new one.
-            timeout: seconds, of each call with its repetitions.
-
-        Raises:
-            InvalidArgumentError: the filter is empty or cannot be read; the message has the position.
-            RpcError: not answered within `timeout`, or refused; calls before may have stopped tasks.
-        """
-        return cancel_many(self._connection, filter, reason or "", validate_only, request_id, timeout)
-
-    def _named(self, task: str) -> BatchTaskOperation:
-        """Return a handle that knows no operation, for verbs that need none."""
-        return BatchTaskOperation(self._connection, child_name(self._connection.project, "batchTasks", task), "")
 
     def info_pages(
         self, *, page_size: int = 0, resume_token: str = "", timeout: float = 60
