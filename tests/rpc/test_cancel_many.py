@@ -159,6 +159,18 @@ async def test_nothing_is_not_everything(server: Served, wanted: str) -> None:
     assert await states(server) == {"a": "QUEUED"}
 
 
+@pytest.mark.parametrize("field", ["parent", "request_id", "reason"])
+@provokes(Reason.INVALID_FIELD)
+async def test_what_else_is_refused(server: Served, field: str) -> None:
+    await make(server, "a")
+    request = asked("*", reason="x" * limits.REASON.maximum)
+    assert (await server.tasks.CancelBatchTasks(asked("id=nobody", reason=request.reason))).cancelled_count == 0
+    setattr(request, field, {"parent": "projects", "request_id": "1", "reason": request.reason + "x"}[field])
+    found = await fail(server, CANCEL, request)
+    assert (found.code, found.field) == (Code.INVALID_ARGUMENT, field)
+    assert await states(server) == {"a": "QUEUED"}
+
+
 @provokes(Reason.INVALID_FILTER)
 async def test_what_cannot_be_read(server: Served) -> None:
     await make(server, "a")

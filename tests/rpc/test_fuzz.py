@@ -69,7 +69,9 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
             name=draft, include_records=True, view=2
         ).SerializeToString(),
-        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(parent=PROJECT).SerializeToString(),
+        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(
+            parent=PROJECT, filter="counts.total>=0"
+        ).SerializeToString(),
         SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "UpdateBatchTask": update.SerializeToString(),
@@ -77,6 +79,9 @@ def _messages(operation: str) -> dict[str, bytes]:
             name=name("failed"), scope=service.ReactivateBatchTaskRequest.ALL
         ).SerializeToString(),
         SERVICE + "CancelBatchTask": service.CancelBatchTaskRequest(name=draft, reason="x").SerializeToString(),
+        SERVICE + "CancelBatchTasks": service.CancelBatchTasksRequest(
+            parent=PROJECT, filter="labels.a=b OR NOT (id:x AND state=DRAFT)", validate_only=True
+        ).SerializeToString(),
         SERVICE + "DeleteBatchTask": service.DeleteBatchTaskRequest(name=draft).SerializeToString(),
         SERVICE + "ListSubtasks": service.ListSubtasksRequest(parent=draft, page_size=2).SerializeToString(),
         SERVICE + "ListRecordAttempts": service.ListRecordAttemptsRequest(
@@ -84,7 +89,9 @@ def _messages(operation: str) -> dict[str, bytes]:
         ).SerializeToString(),
         **_of_records(draft),
         OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),
-        OPERATIONS + "ListOperations": lro.ListOperationsRequest(name=PROJECT, page_size=2).SerializeToString(),
+        OPERATIONS + "ListOperations": lro.ListOperationsRequest(
+            name=PROJECT, page_size=2, filter="NOT done=true"
+        ).SerializeToString(),
         OPERATIONS + "WaitOperation": wait.SerializeToString(),
         OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
         OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
