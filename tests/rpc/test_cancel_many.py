@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
+from typing import Any
 
 import grpc
 import pytest
@@ -18,7 +19,7 @@ from tests.rpc.stages import FINAL, STATES, info, put
 from tests.rpc.test_errors import fail
 from tests.rpc.world import PROJECT, create, fresh_request_id, name
 from tests.support.errors import provokes
-from tests.support.server import Served, serving
+from tests.support.server import SECONDS, Served, serving
 
 CANCEL = "CancelBatchTasks"
 State = BatchTaskInfo.State
@@ -244,6 +245,33 @@ async def test_what_a_dying_server_did_is_told_by_the_next_one(
         assert list((await states(server)).values()).count("QUEUED") == 3
         rest = await server.tasks.CancelBatchTasks(asked("*", token=kept.next_page_token))
         assert (rest.cancelled_count, rest.next_page_token) == (3, "")
+
+
+async def test_whoever_leaves_is_told_what_was_done(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller hangs up while the second slice is on its way: that is stored, the third one is not begun."""
+    monkeypatch.setattr(cancel_many, "SLICE", 2)
+    await make(server, *(f"t{number}" for number in range(7)))
+    write, slices = server.store.update_tasks, list[int]()
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Any:
+        slices.append(len(arguments[0]))
+        writing = asyncio.ensure_future(write(*arguments))
+        if len(slices) == 2:
+            reached.set()
+            await gate.wait()
+        return await writing
+
+    monkeypatch.setattr(server.store, "update_tasks", slow)
+    request = asked("*", request_id=fresh_request_id())
+    left = server.tasks.CancelBatchTasks(request)
+    await asyncio.wait_for(reached.wait(), SECONDS)
+    left.cancel()
+    again = await server.tasks.CancelBatchTasks(request)
+    assert slices == [2, 2]
+    assert (again.cancelled_count, list((await states(server)).values()).count("CANCELLED")) == (4, 4)
+    rest = await server.tasks.CancelBatchTasks(asked("*", token=again.next_page_token))
+    assert (rest.cancelled_count, rest.next_page_token) == (3, "")
 
 
 async def test_a_task_that_matches_no_more_when_its_turn_comes(server: Served) -> None:
