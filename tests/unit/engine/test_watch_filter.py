@@ -32,6 +32,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.asked: list[list[int]] = []
+        self.began: asyncio.Queue[None] = asyncio.Queue()
         self.version = 1
         self.fails = False
 
@@ -39,6 +40,7 @@ class FakeStore:
         """See Store.tasks_of."""
         self.asked.append(sorted(keys))
         version = self.version
+        self.began.put_nowait(None)
         await self.gate.wait()
         if self.fails:
             raise Unavailable(Reason.STORE_UNAVAILABLE, "not now")
@@ -75,13 +77,11 @@ async def test_all_who_ask_share_one_read() -> None:
 async def test_what_has_changed_is_read_again() -> None:
     store, facts = made()
     early = asyncio.create_task(facts.of([1]))
-    while not store.asked:
-        await asyncio.sleep(0)
+    await store.began.get()
     store.version = 2
     facts.forget(1)
     late = asyncio.create_task(facts.of([1]))
-    while len(store.asked) < 2:
-        await asyncio.sleep(0)
+    await store.began.get()
     store.gate.set()
     assert (uids(await early), uids(await late)) == ({1: "u1.1"}, {1: "u1.2"})
     assert uids(await facts.of([1])) == {1: "u1.2"}
