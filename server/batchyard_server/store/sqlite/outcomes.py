@@ -17,7 +17,7 @@ from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.task import Attempts, Flush, Task
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Entry, Rows, Transaction
+from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
 
 Ranges = list[tuple[int, int]]
 
@@ -41,6 +41,8 @@ _WIDE_ONES = (
 )
 NARROW_ONES = f"SELECT id, lo, hi, count {_NARROW_ONES} ORDER BY lo"
 WIDE_ONES = f"SELECT id, lo, hi, count {_WIDE_ONES} ORDER BY lo"
+COUNTED_NARROW = f"SELECT id, lo, hi, count, failed_count {_NARROW_ONES}"
+COUNTED_WIDE = f"SELECT id, lo, hi, count, failed_count {_WIDE_ONES}"
 # Of an earlier generation only the successes count: without segments that have none.
 INHERITED_NARROW = f"SELECT id, lo, hi, count, failed_count {_NARROW_ONES} AND failed_count < count ORDER BY lo"
 INHERITED_WIDE = f"SELECT id, lo, hi, count, failed_count {_WIDE_ONES} AND failed_count < count ORDER BY lo"
@@ -173,6 +175,12 @@ def between(
         found += [Found(*row) for row in wide_rows]
         found.sort(key=lambda each: each.lo)
     return found
+
+
+def counted(reader: Reader, task_key: int, generation: int, start: int, end: int) -> list[Row]:
+    """The segments that may hold indexes of [start, end): row, lo, hi, how many records, how many of them failed."""
+    rows = reader.run(COUNTED_NARROW, (task_key, generation, start, end, start))
+    return [*rows, *reader.run(COUNTED_WIDE, (task_key, generation, end, start))]
 
 
 def any_within(tx: Transaction, task: Task, ranges: Ranges) -> bool:
