@@ -61,7 +61,7 @@ class IndexSearch(Search):
             start = self._gap(start, group[0].lo)
             if not self.full:
                 start = self._group(group, start, min(hi, end))
-            if self.full:
+            if self.full or start < min(hi, end):
                 return start
         return self._gap(start, end)
 
