@@ -55,7 +55,7 @@ class History:
         pending = list(rg.indexes((await self.store.unfinished(self.task)).pending))
         share = self.chance.choice((0.0, 0.3, 0.8, 1.0))
         wanted = sorted(self.chance.sample(pending, int(share * len(pending))))
-        left: list[int] = []
+        lease, left = None, list[int]()
         if wanted:
             lease = await make.lease(self.store, self.task, *rg.from_indexes(wanted))
             left = wanted if self.chance.random() < 0.5 else self.chance.sample(wanted, len(wanted))
@@ -70,7 +70,7 @@ class History:
             return
         if len(wanted) < len(pending):
             self.task = await self.store.update_task(self.task.name, make.cancel, None)
-        if left:
+        if lease is not None and left:
             begun = {index: Attempts(begun=self.chance.randint(1, 3)) for index in left[::2]}
             await self.store.release(lease, begun)
         self.task = await self.store.get_task(self.task.name)

@@ -46,7 +46,7 @@ class IndexSearch(Search):
 
     def _stretch(self, start: int, end: int) -> int:
         """Look at some of [start, end); where to go on."""
-        end = min(end, start + self._width)
+        begin, end = start, min(end, start + self._width)
         parts = self._between(start, end)
         width = 2 * self._width if len(parts) < _FEW_PARTS else self._width // 2
         self._width = max(_STRETCHES[0], min(_STRETCHES[1], width))
@@ -59,6 +59,8 @@ class IndexSearch(Search):
                 hi = max(hi, parts[at].hi)
                 at += 1
             start = self._gap(start, group[0].lo)
+            if hi > end and start > begin:  # so that most are opened once, in the next stretch
+                return start
             if not self.full:
                 start = self._group(group, start, min(hi, end))
             if self.full or start < min(hi, end):
