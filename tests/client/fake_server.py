@@ -25,6 +25,17 @@ from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
 from tests.client.fake_watch import FakeWatches
 
 
+def _record_states(asked: str, context: grpc.ServicerContext) -> set[int]:
+    """The states that a filter asks for; it may be `state = NAME`, or nothing."""
+    names = record_pb2.RecordInfo.State.keys()
+    if not asked:
+        return set(record_pb2.RecordInfo.State.values())
+    field, _, name = asked.partition(" = ")
+    if field != "state" or name not in names:
+        refuse(context, code_pb2.INVALID_ARGUMENT, "not what this server knows", "INVALID_FILTER")
+    return {record_pb2.RecordInfo.State.Value(name)}
+
+
 class FakeServer(
     FakeArtifacts,
     FakeWatches,
@@ -304,7 +315,11 @@ class FakeServer(
             if request.view == record_pb2.RecordInfo.FULL:
                 for record in found:
                     record.input.CopyFrom(task.inputs[record.index].payload)
-        yield from self._stream(found, request.page_size or self.page, request.resume_token, "records", context)
+        wanted = _record_states(request.filter, context)
+        size, token = request.page_size or self.page, request.resume_token
+        for message in self._stream(found, size, token, "records", context):
+            kept = [record for record in message.records if record.state in wanted]
+            yield service_pb.StreamRecordsResponse(records=kept, resume_token=message.resume_token)
 
     def GetHandler(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("GetHandler", context)

@@ -78,8 +78,9 @@ def test_exit_codes_of_success(run: Any, server: FakeServer, file: str, failures
     got, out, err = run("wait", "t000000")
     assert (got, err) == (code, "")
     assert "state:          SUCCEEDED" in out
-    failed = run("results", "t000000", "--failed")[1].splitlines()
-    assert failed == ["0\t\tFAILED\tbad line"][:failures]
+    for chosen in (["--failed"], ["--filter", "state = FAILED"]):
+        failed = run("results", "t000000", *chosen)[1].splitlines()
+        assert failed == ["0\t\tFAILED\tbad line"][:failures]
 
 
 def test_submit_and_wait(run: Any, server: FakeServer, file: str) -> None:

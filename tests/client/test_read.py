@@ -84,6 +84,17 @@ def test_failed_records(ended: Any) -> None:
     assert ended.wait().counts.failed == 4
 
 
+def test_records_of_a_filter(ended: Any, server: FakeServer) -> None:
+    assert [record.index for record in ended.records(filter="state = FAILED")] == [0, 250, 500, 750]
+    assert len(list(ended.records(filter="state = SUCCEEDED", view="full"))) == 996
+    pages = list(ended.pages(filter="state = FAILED", page_size=100))
+    assert [len(page.records) for page in pages] == [1, 0, 1, 0, 0, 1, 0, 1, 0, 0]  # an empty one is not the end
+    rest = ended.records(filter="state = FAILED", resume_token=pages[5].resume_token)
+    assert [record.index for record in rest] == [750]
+    with pytest.raises(batchyard.InvalidArgumentError):
+        list(ended.records(filter="state = BAD"))
+
+
 def test_outputs_and_failures(ended: Any) -> None:
     with pytest.raises(batchyard.RecordFailedError, match="record 0: no 0"):
         list(ended.outputs())

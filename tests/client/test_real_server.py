@@ -100,6 +100,11 @@ def test_partial_failure(client: Any) -> None:
     assert (result.counts.failed, result.counts.succeeded) == (10, 90)
     failed = sorted(result.failed(), key=lambda record: record.index)
     assert [record.index for record in failed] == list(range(3, 100, 10))
+    some = result.records(filter="error.code = INVALID_ARGUMENT AND index >= 20 AND index < 50", view="full")
+    assert [(record.index, record.input) for record in some] == [(i, {"fail": f"no {i}"}) for i in (23, 33, 43)]
+    with pytest.raises(batchyard.InvalidArgumentError) as refused:
+        list(result.records(filter="state = FAILED OR index = x"))
+    assert refused.value.metadata == {"field": "filter", "position": "26"}
     error = failed[0].error
     assert isinstance(error, batchyard.HandlerRecordError)
     assert (error.code, error.message) == (3, "no 3")
@@ -271,6 +276,10 @@ def test_the_command_line(real: Process, tmp_path: Path) -> None:
     assert code == 3
     assert "records:        2: 1 succeeded, 1 failed" in out
     assert run("results", "one")[1] == '0\ta\tSUCCEEDED\t{"id": "a"}\n1\tb\tFAILED\twhy\n'
+    assert run("results", "one", "--filter", 'record_id = "b"')[1] == "1\tb\tFAILED\twhy\n"
+    code, _, err = run("results", "one", "--filter", "state = WELL")
+    assert code == 1
+    assert "at character 8; filter: " in err
     assert run("submit", str(file), "--handler", "echo", "--wait", "--json")[0] == 0
     file.write_text('{"fail": "why"}\n')
     assert run("submit", str(file), "--handler", "gated", "--wait", "--task-id", "two")[0] == 1

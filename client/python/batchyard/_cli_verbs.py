@@ -89,7 +89,9 @@ def results(client: Client, args: Namespace) -> int:
     if args.failed:
         records = operation.failed(view=view, generation=args.generation, timeout=args.timeout)
     else:
-        records = operation.records(order=args.order, view=view, generation=args.generation, timeout=args.timeout)
+        records = operation.records(
+            filter=args.filter, order=args.order, view=view, generation=args.generation, timeout=args.timeout
+        )
     for record in _first(records, args.limit):
         if args.json:
             _cli_output.write(_cli_json.dumps(_cli_json.plain(record.message)))
