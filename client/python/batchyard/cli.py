@@ -109,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
     which = shown.add_mutually_exclusive_group()
     which.add_argument("--failed", action="store_true", help="only those that failed, as they ended")
-    which.add_argument(
-        "--filter", default="", metavar="FILTER", help="only those, as 'state = FAILED AND index < 9'"
-    )
+    which.add_argument("--filter", default="", metavar="FILTER", help="only those, as 'state = FAILED AND index < 9'")
     shown.add_argument("--order", choices=("index", "completion"), default="index")
     shown.add_argument("--input", action="store_true", help="the inputs too (with --json)")
     shown.add_argument("--generation", type=int, metavar="N", help="as they were at its end; default: the current one")
