@@ -125,7 +125,7 @@ def _to_first_schema(path: pathlib.Path) -> None:
 
 
 _BACK = """
-DROP INDEX outcome_failed; ALTER TABLE task DROP COLUMN exit_code;
+DROP INDEX outcome_failed; DROP INDEX outcome_failed_by_index; ALTER TABLE task DROP COLUMN exit_code;
 DROP TABLE artifact; DROP TABLE event;
 DROP TABLE task_count; DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease;
 DROP TABLE record_attempt;

@@ -52,6 +52,8 @@ STATEMENTS = {
     "all outcome segments": outcomes.ALL,
     "narrow outcome segments and what failed": outcomes.COUNTED_NARROW,
     "wide outcome segments and what failed": outcomes.COUNTED_WIDE,
+    "narrow outcome segments with failures": outcomes.FAILED_NARROW,
+    "wide outcome segments with failures": outcomes.FAILED_WIDE,
     "outcomes by completion": records.SEQUENCE,
     "all outcomes by completion": search_by_completion.EVERY,
     "failed outcomes by completion": search_by_completion.WITH_FAILED,
@@ -107,6 +109,7 @@ COVERED = {
     "wide outcome segments",
     "all outcome segments",
     "failed outcomes by completion",
+    "narrow outcome segments with failures",
     "generations of a task",
 }
 

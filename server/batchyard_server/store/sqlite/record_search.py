@@ -63,7 +63,7 @@ class Search:
     """A page of what matches, and how much may still be looked at for it.
 
     Attributes:
-        places: indexes beyond these cannot match.
+        places: indexes beyond these cannot match. success_may: whether what succeeded may.
         left: how many records may still be looked at.
         ended: a record did not fit any more.
     """
@@ -75,6 +75,7 @@ class Search:
         self.page = Page(query)
         self.match = RecordMatch(query.filter)
         self.places = _places(reader, query.filter, task)
+        self.success_may = self.match.of_outcomes(0, task.total, (RecordState.SUCCEEDED, RecordState.SUCCEEDED)).may
         self.left = limits.EXAMINED_RECORDS
         self.ended = False
         # Those without an outcome are CANCELLED.

@@ -34,11 +34,10 @@ class CompletionSearch(Search):
     def outcomes(self, span: Span, position: int) -> int:
         """Find outcomes of a generation from completion number `position` on; that of the first one that is left."""
         last = RecordState.SUCCEEDED if span.inherited else RecordState.FAILED
-        if not self.match.of_outcomes(0, self.task.total, (RecordState.SUCCEEDED, last)).may:
+        if not self.places or not self.match.of_outcomes(0, self.task.total, (RecordState.SUCCEEDED, last)).may:
             return span.end
-        well = self.match.of_outcomes(0, self.task.total, (RecordState.SUCCEEDED, RecordState.SUCCEEDED))
         key = (self.task.key, span.generation)
-        with closing(self.reader.stream(EVERY if well.may else WITH_FAILED, (*key, *key, position))) as rows:
+        with closing(self.reader.stream(EVERY if self.success_may else WITH_FAILED, (*key, *key, position))) as rows:
             for row in rows:
                 first, size, part = row[0], row[1], Part(*row[2:], inherited=span.inherited)
                 if first + part.records <= position or part.hidden == part.records:
@@ -86,7 +85,7 @@ class CompletionSearch(Search):
     def cancelled(self, position: int, known: int, cancelled: Ranges) -> int:
         """Find cancelled records, by index, from the (position − known)-th on; number of the first one that is left."""
         states = RecordState.CANCELLED, RecordState.CANCELLED
-        if not self.match.of_waiting(0, self.task.total, states, attempt=None, ids=True).may:
+        if not self.places or not self.match.of_waiting(0, self.task.total, states, attempt=None, ids=True).may:
             return known + rg.count(cancelled)
         _, rest = rg.take(cancelled, position - known)
         while rest and not self.full:

@@ -31,6 +31,7 @@ class IndexSearch(Search):
         states = cancelled if self.over else (RecordState.PENDING, RecordState.RUNNING)
         self._gaps_may = not all_ended and self.match.of_waiting(0, task.total, states, attempt=None, ids=True).may
         self._parts_may = self.match.of_outcomes(0, task.total, (RecordState.SUCCEEDED, RecordState.FAILED)).may
+        self._failed_only = not (self._gaps_may or self.success_may)
 
     def read(self) -> RecordPage:
         """The page."""
@@ -68,10 +69,10 @@ class IndexSearch(Search):
         return self._gap(start, end)
 
     def _between(self, start: int, end: int) -> list[Part]:
-        """The segments that may hold indexes of [start, end), by lo."""
+        """The segments that may hold indexes of [start, end), by lo; without those that cannot matter."""
         parts: list[Part] = []
-        for span in self._spans:
-            rows = outcomes.counted(self.reader, self.task.key, span.generation, start, end)
+        for span in self._spans[-1:] if self._failed_only else self._spans:
+            rows = outcomes.counted(self.reader, self.task.key, span.generation, start, end, failed=self._failed_only)
             parts += [Part(*row, inherited=span.inherited) for row in rows if not span.inherited or row[4] < row[3]]
         return sorted(parts, key=lambda part: part.lo)
 
