@@ -1,4 +1,4 @@
-"""A page of a filter in an order is what looking at every task would give: for each field, operator, order and limit."""
+"""Pages of a filter in an order are what looking at every task gives: for each field, operator, order and limit."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ async def test_every_field_is_compared_with_every_operator(store: Store, field: 
         ops = (Op.EQ, Op.NE) if field.kind is Kind.TRUTH else tuple(Op)
         nodes += [Compare(field, op, value(field, chance)) for op in ops]
         if field.kind is Kind.TEXT:
-            nodes += [kind(field, str(value(field, chance))[:size]) for kind in (Prefix, Contains) for size in (0, 1, 2)]
+            nodes += [
+                kind(field, str(value(field, chance))[:size]) for kind in (Prefix, Contains) for size in (0, 1, 2)
+            ]
     for node in nodes:
         for each in (node, Not(node)):
             await check(store, samples, each, NEWEST_FIRST, 1000)
