@@ -84,7 +84,7 @@ async def test_every_statement_is_answered_in_order_by_an_index(
         query = TaskQuery(project="p", limit=limit, max_bytes=make.BIG, filter=node, order=order)
         found: list[str] = []
         while True:
-            got = searching.search(reader, query, ("key", "info"), limit)
+            got = searching.search(reader, query, ("key", "state"), limit, shown=True)
             found += [row[-1] for row in got.rows]
             if not got.more:
                 break
