@@ -15,7 +15,20 @@ import pytest_asyncio
 from batchyard_server.model import limits
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
-from batchyard_server.model.filter import EVERYTHING, All, Any, Compare, Field, IsSet, Kind, Node, Not, Op, TaskOrder
+from batchyard_server.model.filter import (
+    EVERYTHING,
+    All,
+    Any,
+    Compare,
+    Field,
+    IsSet,
+    Kind,
+    Node,
+    Not,
+    Op,
+    Prefix,
+    TaskOrder,
+)
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.query import TASKS, parse_filter
@@ -56,7 +69,8 @@ def _filters(order: TaskOrder) -> list[Node]:
     """One of each kind that is read in another way, with and without something that each task is looked at for."""
     field = Field(order.field, TASKS.columns[order.field].kind)
     value = "b" if field.kind is Kind.TEXT else 5
-    bounds = [Compare(field, op, value) for op in Op]
+    bounds: list[Node] = [Compare(field, op, value) for op in Op]
+    bounds += [Prefix(field, "b")] if field.kind is Kind.TEXT else []
     states: list[Node] = [Compare(STATE, Op.EQ, 8), Not(Compare(STATE, Op.EQ, 7)), Any((Compare(STATE, Op.LT, 3),))]
     looked_at = parse_filter("labels.env = a OR counts.running > 0", TASKS, "p")
     both = All((Compare(field, Op.GT, "a" if field.kind is Kind.TEXT else 1), Compare(field, Op.LE, value)))
@@ -73,13 +87,13 @@ def _filters(order: TaskOrder) -> list[Node]:
     return [*some, *(All((each, looked_at)) for each in some)]
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.field}-{'desc' if order.descending else 'asc'}")
 async def test_every_statement_is_answered_in_order_by_an_index(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, order: TaskOrder
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples = await searches.stored(store, random.Random(3), 40)
+    samples = await searches.stored(store, random.Random(3), 25)
     reader = Listening(store.writer.connection)
-    for examined, limit, node in itertools.product((7, 1000), (1, 7), _filters(order)):
+    asked = [(order, node) for order in ORDERS for node in _filters(order)]
+    for (examined, limit), (order, node) in itertools.product(((7, 1), (7, 7), (1000, 7)), asked):
         monkeypatch.setattr(limits, "EXAMINED_TASKS", examined)
         query = TaskQuery(project="p", limit=limit, max_bytes=make.BIG, filter=node, order=order)
         found: list[str] = []
@@ -90,7 +104,7 @@ async def test_every_statement_is_answered_in_order_by_an_index(
                 break
             query = replace(query, after=got.last)
         assert found == searches.expected([replace(each, running=0) for each in samples], node, order)
-    assert len(reader.statements) > 20
+    assert len(reader.statements) > 300
     for sql, values in reader.statements.items():
         plan = [row[3] for row in reader.connection.execute("EXPLAIN QUERY PLAN " + sql, values)]
         assert not any("TEMP B-TREE" in line for line in plan), (sql, plan)
