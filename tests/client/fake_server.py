@@ -5,6 +5,7 @@ It keeps its state over `restart`, as a real server does, and runs nothing by it
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections import defaultdict, deque
@@ -283,10 +284,16 @@ class FakeServer(
 
     def StreamBatchTasks(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("StreamBatchTasks", context)
+        self.last["StreamBatchTasks"] = request
+        states = set(re.findall(r"state = (\w+)", request.filter))  # all that it understands of a filter
         size = request.page_size or 2
         with self.lock:
             alive = [task for task in self.tasks.values() if not task.deleted][::-1]
-            found = [self._counted(task) for task in alive if task.info.name.startswith(request.parent + "/")]
+            mine = [self._counted(task) for task in alive if task.info.name.startswith(request.parent + "/")]
+            state = task_pb.BatchTaskInfo.State.Name
+            found = [info for info in mine if not states or state(info.state) in states]
+        if states and not request.resume_token:
+            yield service_pb.StreamBatchTasksResponse(resume_token="0")  # it looked at some that did not match
         yield from self._stream(found, size, request.resume_token, "batch_tasks", context)
 
     def _stream(self, found: list[Any], size: int, token: str, name: str, context: grpc.ServicerContext) -> Any:

@@ -169,6 +169,30 @@ def test_listings(client: Any) -> None:
     assert "labels" in caught.value.detail.field_violations[0].field
 
 
+def test_listings_by_filter_and_order(client: Any) -> None:
+    for number, (records, priority) in enumerate((([1], 1), ([{}], None), (["x", "y"], -1), ([2], 1))):
+        client.batch.run("echo", records, task_id=f"t{number}", priority=priority).wait(poll_timeout=30)
+    client.batch.run("echo", [1], task_id="draft", start=False, labels={"team": "a"})
+
+    def found(**asked: Any) -> list[str]:
+        ids = [info.task_id for info in client.batch.list_info(page_size=1, **asked)]
+        assert [operation.task_id for operation in client.batch.list_operations(**asked)] == ids
+        pages = client.batch.info_pages(filter=asked.get("filter", ""), order_by=asked.get("order_by", ""))
+        assert "status" in asked or [task.name.rpartition("/")[2] for page in pages for task in page.batch_tasks] == ids
+        return ids
+
+    assert found(filter="priority > 0") == ["t3", "t0"]
+    assert found(filter='id = "t*"', order_by="priority desc") == ["t0", "t3", "t1", "t2"]
+    assert found(filter="labels:team OR counts.total > 1", order_by="id") == ["draft", "t2"]
+    assert found(status="created") == ["draft"]
+    assert found(status="completed", filter="priority:*", order_by="create_time") == ["t0", "t2", "t3"]
+    assert found(status=BatchTaskStatus.UNKNOWN) == []
+    with pytest.raises(batchyard.InvalidArgumentError, match="there is no field 'sate'"):
+        found(filter="sate = FAILED")
+    with pytest.raises(batchyard.InvalidArgumentError, match="at character 0"):
+        found(order_by="colour")
+
+
 def test_repeating_a_run(client: Any) -> None:
     for count in (10, 9000):
         request_id = str(uuid.uuid4())

@@ -16,8 +16,9 @@ from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
 from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Lease, NewTask, RequestKey, Task
+from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.query import RECORDS, parse_filter
-from batchyard_server.store.protocols import Store
+from batchyard_server.store.protocols import Store, TaskPage
 from tests.support.outcomes import flush
 
 BIG = 1 << 30
@@ -252,12 +253,19 @@ async def search(
             return records, ends
 
 
+async def list_page(
+    store: Store, *, project: str = "p", limit: int = 10, max_bytes: int = BIG, **asked: Any
+) -> TaskPage:
+    """One page of tasks; `asked`: other fields of TaskQuery."""
+    return await store.list_tasks(TaskQuery(project=project, limit=limit, max_bytes=max_bytes, **asked))
+
+
 async def listed(store: Store, project: str = "p", *, size: int = 1000) -> list[str]:
     """The ids of all tasks of a project, in the order of the list."""
     found: list[str] = []
-    after: tuple[int, str] | None = None
+    after: Position | None = None
     while True:
-        page = await store.list_tasks(project, after, size, BIG)
+        page = await list_page(store, project=project, after=after, limit=size)
         infos = pages.infos(page.entries)
         found += [task_bytes.name_of(info).task for info in infos]
         assert len(infos) == page.count <= size

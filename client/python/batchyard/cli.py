@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each.", task=False))
     listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.", task=False)
+    listed.add_argument(
+        "--filter", default="", help="only tasks that match, as in 'labels.team = \"a\" AND priority > 0'"
+    )
+    listed.add_argument("--order-by", default="", metavar="FIELD", help="another order, as in 'end_time desc'")
     states = [state.name.lower() for state in BatchTaskState if state]
     listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
     _limit(listed)

@@ -29,6 +29,18 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListTasks:
+    """One page of the tasks of a project, or a stream of them. `filter` and `order_by` are not read yet."""
+
+    project: str
+    size: int
+    token: str
+    token_field: str
+    filter: str
+    order_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
     """One page of a task's records, or a stream of them. `filter`: unread. `generation`: see model.record."""
 
@@ -139,21 +151,16 @@ def get_handler(raw: bytes) -> HandlerName:
     return names.parse_handler(parse(service.GetHandlerRequest, raw).name)
 
 
-def list_tasks(raw: bytes) -> ListPage:
+def list_tasks(raw: bytes) -> ListTasks:
     """Read ListBatchTasks."""
     request = parse(service.ListBatchTasksRequest, raw)
-    return _list_page(request.parent, "parent", request.page_size, request.page_token)
+    return _tasks(request, _page_size(request.page_size), request.page_token, "page_token")
 
 
-def stream_tasks(raw: bytes) -> ListPage:
+def stream_tasks(raw: bytes) -> ListTasks:
     """Read StreamBatchTasks."""
     request = parse(service.StreamBatchTasksRequest, raw)
-    return ListPage(
-        project=names.parse_project(request.parent),
-        size=_stream_page_size(request.page_size),
-        token=request.resume_token,
-        token_field="resume_token",  # noqa: S106 - the name of a field
-    )
+    return _tasks(request, _stream_page_size(request.page_size), request.resume_token, "resume_token")
 
 
 def list_handlers(raw: bytes) -> ListPage:
@@ -251,6 +258,19 @@ def wait_operation(raw: bytes) -> WaitOperation:
     if seconds is not None and seconds < 0:
         raise InvalidArgument("timeout", "must not be negative")
     return WaitOperation(name=names.parse_operation(request.name), seconds=seconds)
+
+
+def _tasks(
+    request: service.ListBatchTasksRequest | service.StreamBatchTasksRequest, size: int, token: str, token_field: str
+) -> ListTasks:
+    return ListTasks(
+        project=names.parse_project(request.parent),
+        size=size,
+        token=token,
+        token_field=token_field,
+        filter=request.filter,
+        order_by=request.order_by,
+    )
 
 
 def _list_page(parent: str, parent_field: str, size: int, token: str) -> ListPage:

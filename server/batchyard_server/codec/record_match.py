@@ -7,7 +7,16 @@ from operator import attrgetter
 
 from batchyard_server.codec.v1 import shadow_pb2
 from batchyard_server.model.filter import Field, Node, Value, fields_of
-from batchyard_server.model.matching import NOTHING_KNOWN, UNSET, Known, Verdict, exactly, predicate, verdict, within
+from batchyard_server.model.matching import (
+    NEVER_SET,
+    NOTHING_KNOWN,
+    Known,
+    Verdict,
+    exactly,
+    predicate,
+    verdict,
+    within,
+)
 from batchyard_server.model.states import RecordState
 
 _Head = shadow_pb2.RecordHead
@@ -58,14 +67,19 @@ class RecordMatch:
         """Of outcomes with indexes of [start, end) and states from the one to the other."""
         known = {"index": within(start, end - 1), "state": within(*states)}
         if states[1] is RecordState.SUCCEEDED:
-            known["error.code"] = UNSET
+            known["error.code"] = NEVER_SET
         return self._verdict(known)
 
     def of_waiting(
         self, start: int, end: int, states: tuple[RecordState, RecordState], *, attempt: int | None, ids: bool
     ) -> Verdict:
         """The same of records that have no outcome; `attempt`: of all of them; `ids`: whether one may have an id."""
-        known = {"index": within(start, end - 1), "state": within(*states), "error.code": UNSET, "exit_code": UNSET}
+        known = {
+            "index": within(start, end - 1),
+            "state": within(*states),
+            "error.code": NEVER_SET,
+            "exit_code": NEVER_SET,
+        }
         if attempt is not None:
             known["attempt"] = exactly(attempt)
         if not ids:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from batchyard_server.model.filter import (
+    UNSET,
     All,
     Always,
     Any,
@@ -71,19 +72,28 @@ def _single(node: Compare | Prefix | Contains | IsSet, read: Read[T]) -> Callabl
     if isinstance(node, IsSet):
         key = bool(node.field.key)
         return lambda each: (value := read(each)) is not None and (key or value != "")
-    if isinstance(node, Compare):
+    instead = UNSET.get(node.field.name)
+    if isinstance(node, Compare) and instead is None:  # most filters are this, of many records
         compare, wanted = _OPS[node.op], node.value
         return lambda each: (value := read(each)) is not None and compare(value, wanted)
-    text, begins = node.text, isinstance(node, Prefix)
+    compares = _comparison(node)
 
-    def contains(each: T) -> bool:
+    def single(each: T) -> bool:
         value = read(each)
         if value is None:
-            return False
-        assert isinstance(value, str), "only text begins with or contains something"
-        return value.startswith(text) if begins else text in value
+            value = instead
+        return value is not None and compares(value)
 
-    return contains
+    return single
+
+
+def _comparison(node: Compare | Prefix | Contains) -> Callable[[typing.Any], bool]:
+    """What it makes of a value that is set."""
+    if isinstance(node, Compare):
+        compare, wanted = _OPS[node.op], node.value
+        return lambda value: compare(value, wanted)
+    text = node.text
+    return (lambda value: value.startswith(text)) if isinstance(node, Prefix) else (lambda value: text in value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,7 @@ class Known:
 
 
 NOTHING_KNOWN = Known()
-UNSET = Known(is_set=False)
+NEVER_SET = Known(is_set=False)
 
 
 def exactly(value: Value) -> Known:
@@ -132,19 +142,23 @@ def verdict(node: Node, known: Callable[[Field], Known]) -> Verdict:
         found = [verdict(part, known) for part in node.parts]
         join = all if isinstance(node, All) else any
         return Verdict(join(each.may for each in found), join(each.must for each in found))
-    of_field = known(node.field)
+    of_field, instead = known(node.field), UNSET.get(node.field.name)
+    unset = not isinstance(node, IsSet) and instead is not None and _comparison(node)(instead)
     if of_field.is_set is False:
-        return Verdict(may=False, must=False)
+        return Verdict(unset, unset)
     may, must = _of_range(node, of_field.least, of_field.most)
-    return Verdict(may, must and of_field.is_set is True)
+    return Verdict(may, must) if of_field.is_set else Verdict(may or unset, must and unset)
 
 
 def _of_range(node: Compare | Prefix | Contains | IsSet, least: typing.Any, most: typing.Any) -> Verdict:
     """The same of values that are set and lie between these."""
     if least is None or most is None:
         return Verdict(may=True, must=False)
+    if isinstance(node, IsSet):
+        key = bool(node.field.key)
+        return Verdict(key or most != "", key or least != "")
     if least == most:
-        truth = _single(node, _itself)(least)
+        truth = _comparison(node)(least)
         return Verdict(truth, truth)
     if isinstance(node, Compare) and node.op not in (Op.EQ, Op.NE):  # true for one end only: somewhere it turns
         ends = [_OPS[node.op](end, node.value) for end in (least, most)]
@@ -152,7 +166,3 @@ def _of_range(node: Compare | Prefix | Contains | IsSet, least: typing.Any, most
     if isinstance(node, Compare) and not least <= node.value <= most:
         return Verdict(node.op is Op.NE, node.op is Op.NE)
     return Verdict(may=True, must=False)
-
-
-def _itself(value: Value) -> Value | None:
-    return value

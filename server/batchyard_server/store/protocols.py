@@ -28,6 +28,7 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.artifact_store import ArtifactStore
 from batchyard_server.store.event_log import EventStore
@@ -72,14 +73,15 @@ class TaskPage:
         entries: serialized RawTaskPage without a token: the tasks' BatchTaskInfos as the list's message has them.
         count: how many they are.
         live: (position in the page, key) of those that are QUEUED, RUNNING, PAUSING or CANCELLING.
-        last: (create_us, task_id) of the last one, where the next page begins; None if the page is empty.
-        more: whether there are more after it at this moment.
+        last: where the next page begins: the last one, or behind it where a filter matched no more of what was looked
+            at; None if there was nothing to look at.
+        more: whether there may be more after it at this moment.
     """
 
     entries: bytes
     count: int
     live: Sequence[tuple[int, int]]
-    last: tuple[int, str] | None
+    last: Position | None
     more: bool
 
 
@@ -194,11 +196,11 @@ class TaskStore(Protocol):
         """Read one task as it is shown. Raises NotFound. Sees every commit that was acknowledged."""
         ...
 
-    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
-        """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
+    async def list_tasks(self, query: TaskQuery) -> TaskPage:
+        """The next tasks that match the filter, in the order, ties by id ascending.
 
-        May stop earlier, and stops before `max_bytes` are exceeded, never before one task. Keyset: the cost does not
-        depend on how far in.
+        Stops before `max_bytes` are exceeded, never before one task; and where the filter matches little, once about
+        limits.EXAMINED_TASKS were looked at, be it without a task. Keyset: the cost does not depend on how far in.
         """
         ...
 

@@ -24,19 +24,20 @@ from batchyard_server.model.filter import (
     Prefix,
 )
 from batchyard_server.model.filter import Any as AnyOf
-from batchyard_server.model.matching import NOTHING_KNOWN, UNSET, Known, exactly, predicate, verdict, within
+from batchyard_server.model.matching import NEVER_SET, NOTHING_KNOWN, Known, exactly, predicate, verdict, within
 
 N, T = Field("n", Kind.NUMBER), Field("t", Kind.TEXT)
+P = Field("priority", Kind.NUMBER)  # compared as 0 where it is not set
 LABEL = Field("labels", Kind.TEXT, "k")
 MOST = 4
 numbers, texts = st.integers(0, MOST), st.sampled_from(["", "a", "ab", "b"])
 singles = st.one_of(
     st.builds(Always, truth=st.booleans()),
-    st.builds(Compare, st.just(N), st.sampled_from(Op), numbers),
+    st.builds(Compare, st.sampled_from([N, P]), st.sampled_from(Op), numbers),
     st.builds(Compare, st.just(T), st.sampled_from(Op), texts),
     st.builds(Prefix, st.just(T), texts),
     st.builds(Contains, st.just(T), texts),
-    st.builds(IsSet, st.sampled_from([N, T, LABEL])),
+    st.builds(IsSet, st.sampled_from([N, P, T, LABEL])),
 )
 nodes = st.recursive(
     singles,
@@ -60,18 +61,22 @@ def bounds(draw: st.DrawFn) -> tuple[Known, list[int | None]]:
     values: list[int | None] = list(range(least, most + 1))
     is_set = draw(st.sampled_from([True, False, None]))
     if is_set is False:
-        return UNSET, [None]
+        return NEVER_SET, [None]
     return Known(least, most, is_set=is_set), values if is_set else [*values, None]
 
 
-@given(nodes, bounds(), texts, st.booleans())
-def test_a_verdict_holds_for_each(node: Node, number: tuple[Known, list[int | None]], text: str, known: bool) -> None:
+Bounds = tuple[Known, list[int | None]]
+
+
+@given(nodes, bounds(), bounds(), texts, st.booleans())
+def test_a_verdict_holds_for_each(node: Node, number: Bounds, priority: Bounds, text: str, known: bool) -> None:
     known_text = exactly(text) if known else NOTHING_KNOWN
-    of_field = {"n": number[0], "t": known_text, "labels": NOTHING_KNOWN}
+    of_field = {"n": number[0], "priority": priority[0], "t": known_text, "labels": NOTHING_KNOWN}
     may, must = verdict(node, lambda field: of_field[field.name])
     every = [
-        matches(node, n=n, t=t, labels=label)
+        matches(node, n=n, priority=p, t=t, labels=label)
         for n in number[1]
+        for p in priority[1]
         for t in ([text] if known else ["", "a", "ab", "b", None])
         for label in ("", "x", None)
     ]
@@ -85,7 +90,7 @@ def test_a_verdict_of_one_comparison_is_exact(op: Op, value: int) -> None:
     compare = {"=": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}[op.value]
     every = [getattr(operator, compare)(each, value) for each in range(MOST + 1)]
     assert verdict(Compare(N, op, value), lambda _: within(0, MOST)) == (any(every), all(every))
-    assert verdict(Compare(N, op, value), lambda _: UNSET) == (False, False)
+    assert verdict(Compare(N, op, value), lambda _: NEVER_SET) == (False, False)
 
 
 def test_what_is_not_set_is_never_compared() -> None:
@@ -95,6 +100,14 @@ def test_what_is_not_set_is_never_compared() -> None:
     assert not matches(IsSet(T), t="")
     assert matches(IsSet(LABEL), labels="")
     assert matches(EVERYTHING)
+
+
+def test_what_is_compared_as_if_it_were_set() -> None:
+    assert matches(Compare(P, Op.GE, 0))
+    assert not matches(Compare(P, Op.NE, 0))
+    assert not matches(IsSet(P))
+    assert matches(IsSet(P), priority=0)
+    assert matches(Compare(Field("display_name", Kind.TEXT), Op.EQ, ""))
 
 
 def test_text_is_compared_as_its_utf_8() -> None:

@@ -24,6 +24,7 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.store.log_store import NO_LOGS
 from batchyard_server.store.protocols import (
     Decide,
@@ -48,6 +49,7 @@ from batchyard_server.store.sqlite import (
     outcomes,
     records,
     requests,
+    searching,
     submit,
     subtasks,
     sweep,
@@ -210,12 +212,14 @@ class SqliteStore(LogReads, Shelf):
             lambda it: (it.key, len(it.info)),
         )
 
-    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
+    async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """See Store.list_tasks."""
-        read = partial(listing.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
-        if limit <= _READ_HERE_ROWS:
+        if not query.is_usual:
+            return await self._readers.page(partial(searching.page, query=query))
+        read = partial(listing.page, query=query)
+        if query.limit <= _READ_HERE_ROWS:
             return self._recall.get(
-                ("tasks", project, after, limit, max_bytes),
+                ("tasks", query.project, query.after, query.limit, query.max_bytes),
                 lambda: self._readers.now(lambda reader: reader.snapshot(read)),
                 lambda it: (ANY_TASK, len(it.entries)),
             )
