@@ -17,7 +17,7 @@ from batchyard_server.store.protocols import Store, TaskPage
 from tests.support import store as make
 
 IDS = ("a", "aB", "ab", "B", "Ba", "b-1", "b_1", "z")
-WORDS = ("", "a", "A", "aé", "b%c", "b_c", "é", "𝄞x", "\x00a", 'q"uote', "日本")
+WORDS = ("", "a", "A", "aé", "b%c", "b_c", "é", "𝄞x", "\x00a", 'q"uote', "\ud7ffx", "\ue000", "\U0010ffffz")
 KEYS = ("team", "a.b-c_d", "env")
 TIMES = (1, 5, 10, 1_000_000)
 

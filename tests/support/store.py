@@ -17,6 +17,7 @@ from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Lease, NewTask, RequestKey, Task
 from batchyard_server.model.task_query import Position, TaskQuery
+from batchyard_server.query import RECORDS, parse_filter
 from batchyard_server.store.protocols import Store, TaskPage
 from tests.support.outcomes import flush
 
@@ -150,6 +151,7 @@ async def page(
     running: frozenset[int] = frozenset(),
     whole: bool = False,
     generation: int = 0,
+    filter: str = "",
 ) -> RecordPage:
     """One page of records; of the task's generation by default."""
     return await store.record_page(
@@ -163,6 +165,7 @@ async def page(
             max_bytes=max_bytes,
             running=running,
             whole=whole,
+            filter=parse_filter(filter, RECORDS, task.project),
         )
     )
 
@@ -205,6 +208,49 @@ async def read_all(
         if not got.more:
             return records
         assert got.count
+
+
+async def search(
+    store: Store,
+    task: Task,
+    filter: str,
+    order: Order = Order.INDEX,
+    *,
+    view: View = View.BASIC,
+    max_records: int = 1000,
+    max_bytes: int = BIG,
+    whole: bool = False,
+    generation: int = 0,
+    running: frozenset[int] = frozenset(),
+) -> tuple[list[bytes], list[int]]:
+    """All records of a filter, page by page, and where each page ended; checks what every page must keep to."""
+    records: list[bytes] = []
+    ends: list[int] = []
+    position = 0
+    while True:
+        got = await page(
+            store,
+            task,
+            order,
+            view=view,
+            position=position,
+            max_records=max_records,
+            max_bytes=max_bytes,
+            running=running,
+            whole=whole,
+            generation=generation,
+            filter=filter,
+        )
+        found = segments.split_page(got.records)
+        assert len(found) == got.count <= max_records
+        assert got.next_position >= position + got.count
+        assert len(got.records) <= max_bytes or got.count == 1
+        assert got.next_position > position or not got.more
+        records += found
+        ends.append(got.next_position)
+        position = got.next_position
+        if not got.more:
+            return records, ends
 
 
 async def list_page(

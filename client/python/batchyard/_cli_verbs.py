@@ -65,9 +65,12 @@ def get(client: Client, args: Namespace) -> int:
 
 
 def list_tasks(client: Client, args: Namespace) -> int:
-    """Show the tasks of the project, newest first."""
-    found = client.batch.list_info(timeout=args.timeout)
-    infos = _first((info for info in found if args.state in {None, info.state.name.lower()}), args.limit)
+    """Show the tasks of the project, newest first or in another order."""
+    wanted = args.filter
+    if args.state is not None:
+        of_state = f"state = {args.state.upper()}"
+        wanted = of_state if wanted.strip() in {"", "*"} else f"({wanted}) AND {of_state}"
+    infos = _first(client.batch.list_info(filter=wanted, order_by=args.order_by, timeout=args.timeout), args.limit)
     return _show_all(infos, _cli_output.TASK_COLUMNS, _cli_output.task_row, args)
 
 
@@ -89,7 +92,9 @@ def results(client: Client, args: Namespace) -> int:
     if args.failed:
         records = operation.failed(view=view, generation=args.generation, timeout=args.timeout)
     else:
-        records = operation.records(order=args.order, view=view, generation=args.generation, timeout=args.timeout)
+        records = operation.records(
+            filter=args.filter, order=args.order, view=view, generation=args.generation, timeout=args.timeout
+        )
     for record in _first(records, args.limit):
         if args.json:
             _cli_output.write(_cli_json.dumps(_cli_json.plain(record.message)))

@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each.", task=False))
     listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.", task=False)
+    listed.add_argument(
+        "--filter", default="", help="only tasks that match, as in 'labels.team = \"a\" AND priority > 0'"
+    )
+    listed.add_argument("--order-by", default="", metavar="FIELD", help="another order, as in 'end_time desc'")
     states = [state.name.lower() for state in BatchTaskState if state]
     listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
     _limit(listed)
@@ -107,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     poll_timeout(verb("wait", _cli_verbs.wait, "Wait for the end of a task."))
     _watch_options(verb("watch", _cli_watch.watch, "Follow a task to its end, or all tasks.", task=False))
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
-    shown.add_argument("--failed", action="store_true", help="only those that failed")
+    which = shown.add_mutually_exclusive_group()
+    which.add_argument("--failed", action="store_true", help="only those that failed, as they ended")
+    which.add_argument("--filter", default="", metavar="FILTER", help="only those, as 'state = FAILED AND index < 9'")
     shown.add_argument("--order", choices=("index", "completion"), default="index")
     shown.add_argument("--input", action="store_true", help="the inputs too (with --json)")
     shown.add_argument("--generation", type=int, metavar="N", help="as they were at its end; default: the current one")

@@ -52,12 +52,13 @@ class ListTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
-    """One page of a task's records, or a stream of them. `generation`: see model.record."""
+    """One page of a task's records, or a stream of them. `filter`: unread. `generation`: see model.record."""
 
     name: TaskName
     size: int
     token: str
     token_field: str
+    filter: str
     order: Order
     view: View
     generation: int
@@ -308,6 +309,7 @@ def _records(
         size=size,
         token=token,
         token_field=token_field,
+        filter=request.filter,
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
         generation=_generation(request.generation, request.order),

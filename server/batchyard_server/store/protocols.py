@@ -233,7 +233,7 @@ class RecordStore(Protocol):
     """Records and outcomes."""
 
     async def record_page(self, query: RecordQuery) -> RecordPage:
-        """Read one page (at least one record if there is one). INDEX order is dense: placeholders for the unfinished.
+        """Read one page: without a filter at least one record if there is one. INDEX order is dense.
 
         Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED at the end of a
         generation), generation and, in view FULL, input. Of an earlier generation than the query's those outcomes are

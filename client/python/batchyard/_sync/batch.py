@@ -16,7 +16,7 @@ from batchyard._names import child_name, derived_id, project_name
 from batchyard._progress import Progress, Reporter
 from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
 from batchyard._settings import new_task
-from batchyard._status import BatchTaskStatus
+from batchyard._status import BatchTaskStatus, with_status
 from batchyard._sync.call import call, stream
 from batchyard._sync.many import Many
 from batchyard._sync.operation import metadata_of
@@ -245,23 +245,37 @@ class Batch(TaskVerbs):
         return BatchTaskInfo(call(self._connection.service.GetBatchTask, request, timeout))
 
     def info_pages(
-        self, *, page_size: int = 0, resume_token: str = "", timeout: float = 60
+        self,
+        *,
+        page_size: int = 0,
+        resume_token: str = "",
+        timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> Iterator[StreamBatchTasksResponse]:
-        """Yield the tasks of the project page by page, as messages, newest first: the fastest way to read many.
+        """Yield the tasks of the project page by page, as messages: the fastest way to read many.
 
         Args:
             page_size: most tasks in one page; 0: the server's choice. A page also ends at 256 KiB.
-            resume_token: of a page read before: goes on after it.
+            resume_token: of a page read before, with the same filter and order: goes on after it.
             timeout: seconds to wait for one page. A cut stream resumes within it.
+            filter: which tasks (AIP-160), as in `state = FAILED AND labels.team = "search"`. Empty: all.
+            order_by: in which order, as in `end_time desc`. Empty: the newest first.
 
         Yields:
-            Pages: `.batch_tasks` (`batchyard.v1.BatchTaskInfo`) and `.resume_token`.
+            Pages: `.batch_tasks` (`batchyard.v1.BatchTaskInfo`; may be empty where a filter matches little) and
+            `.resume_token`.
 
         Raises:
+            InvalidArgumentError: the filter or order cannot be read; it says where.
             RpcError: no page within `timeout`, or refused.
         """
         request = batch_task_service_pb2.StreamBatchTasksRequest(
-            parent=project_name(self._connection.project), page_size=page_size, resume_token=resume_token
+            parent=project_name(self._connection.project),
+            page_size=page_size,
+            resume_token=resume_token,
+            filter=filter,
+            order_by=order_by,
         )
         return stream(self._connection.service.StreamBatchTasks, request, timeout)
 
@@ -291,28 +305,29 @@ class Batch(TaskVerbs):
         page_size: int | Undefined = UNDEFINED,
         status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
         timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> Iterator[BatchTaskInfo]:
-        """Yield the tasks of the project, newest first.
+        """Yield the tasks of the project, newest first or in another order.
 
         Args:
             page_size: most tasks in one message of the stream.
             status: only tasks of this status; what `BatchTaskStatus.coerce` accepts: a member, its name or number.
-                Checked here, not on the server: all tasks are read. Unset, or STATUS_UNSPECIFIED: all.
+                Unset, or STATUS_UNSPECIFIED: all.
             timeout: seconds to wait for one message.
+            filter: which tasks, see `info_pages`; with a status both must match.
+            order_by: see `info_pages`.
 
         Raises:
             ValueError: no such status.
+            InvalidArgumentError: the filter or order cannot be read; it says where.
             RpcError: no message within `timeout`, or refused.
         """
-        wanted = None if isinstance(status, Undefined) else BatchTaskStatus.coerce(status)
+        wanted = filter if isinstance(status, Undefined) else with_status(filter, BatchTaskStatus.coerce(status))
         size = 0 if isinstance(page_size, Undefined) else page_size
-        for page in self.info_pages(page_size=size, timeout=timeout):
+        for page in self.info_pages(page_size=size, timeout=timeout, filter=wanted, order_by=order_by):
             for task in page.batch_tasks:
-                if (
-                    wanted in {None, BatchTaskStatus.STATUS_UNSPECIFIED}
-                    or BatchTaskStatus.of_state(task.state) is wanted
-                ):
-                    yield BatchTaskInfo(task)
+                yield BatchTaskInfo(task)
 
     def list_operations(
         self,
@@ -320,7 +335,10 @@ class Batch(TaskVerbs):
         page_size: int | Undefined = UNDEFINED,
         status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
         timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> Iterator[BatchTaskOperation]:
         """Yield one handle per task, of its current generation; arguments and errors as of `list_info`."""
-        for info in self.list_info(page_size=page_size, status=status, timeout=timeout):
+        found = self.list_info(page_size=page_size, status=status, timeout=timeout, filter=filter, order_by=order_by)
+        for info in found:
             yield BatchTaskOperation(self._connection, info.name, info.operation, info.generation)

@@ -12,6 +12,7 @@ whoever reads it puts them right, see searching.py.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from batchyard_server.model.filter import (
     Node,
     Not,
     Op,
+    Prefix,
     TaskOrder,
     conjuncts,
 )
@@ -253,20 +255,31 @@ def plan(project: str, node: Node, order: TaskOrder) -> Walk | None:
 
 def _bounded(walk: Walk, part: Node) -> Walk | None:
     """The walk between the bounds of a comparison of what orders; None if it is none."""
-    if not isinstance(part, Compare | IsSet) or part.field.name != walk.order.field:
+    if not isinstance(part, Compare | IsSet | Prefix) or part.field.name != walk.order.field:
         return None
     if walk.order.field == "end_time":
-        walk = walk.above(0)
+        walk = walk.above(0)  # 0 stands for what is not set
     if isinstance(part, IsSet):
         return walk if walk.order.field not in UNSET else None
-    value = part.value
+    if isinstance(part, Prefix):
+        return _begins(walk, part.text)
     if part.op is Op.NE:
         return None
     if part.op in {Op.EQ, Op.GE, Op.GT}:
-        walk = walk.above(value, inside=part.op is not Op.GT)
+        walk = walk.above(part.value, inside=part.op is not Op.GT)
     if part.op in {Op.EQ, Op.LE, Op.LT}:
-        walk = walk.below(value, inside=part.op is not Op.LT)
+        walk = walk.below(part.value, inside=part.op is not Op.LT)
     return walk
+
+
+def _begins(walk: Walk, text: str) -> Walk:
+    """The walk between a text and the least one that is greater than all that begin so: code points sort as UTF-8."""
+    walk = walk.above(text, inside=True)
+    stem = text.rstrip(chr(sys.maxunicode))
+    if not stem:
+        return walk
+    following = ord(stem[-1]) + 1
+    return walk.below(stem[:-1] + chr(0xE000 if following == 0xD800 else following))  # what is between is no text
 
 
 def _states(node: Node) -> frozenset[TaskState] | None:

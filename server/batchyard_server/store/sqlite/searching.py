@@ -4,13 +4,17 @@
 
 Where ties come the wrong way round (`Walk.backward`) each value's tasks are turned round; of the last value maybe not
 all were read: what was is dropped, and its tasks are read again from their first, or by the next page.
+
+Each statement gives one row, with all that were found in it: see listing.py.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from batchyard_server.codec import pages
 from batchyard_server.model import limits
@@ -18,45 +22,58 @@ from batchyard_server.model.states import TaskState
 from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import filters, orders, tasks
+from batchyard_server.store.sqlite.filters import Expression
 from batchyard_server.store.sqlite.orders import Walk
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Transaction
 
 _ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
-_SHOWN = ("key", "state", "fixed_size", "info")
+_APART = "SELECT info FROM task WHERE key = ?"
+# One that is kept apart has no entry in its row: an empty one stands for it.
+_ENTRIES = ", CAST(coalesce(group_concat(iif(fixed_size > 0, info, x'0a00'), ''), '') AS BLOB)"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Some rows: the columns that were asked for, then the value that orders and the id.
 
-    `last`: where it goes on, None if nothing was looked at. `more`: whether anything may come then.
+    Attributes:
+        infos: of each row its BatchTaskInfo, b"" = it is kept apart; none if they were not asked for.
+        last: where it goes on, None if nothing was looked at.
+        more: whether anything may come then.
     """
 
     rows: Sequence[Row]
+    infos: Sequence[bytes]
     last: Position | None
     more: bool
 
 
-def search(source: Reader | Transaction, query: TaskQuery, columns: Sequence[str], limit: int) -> Found:
-    """The next rows that match; not all `limit`, though there are more, once limits.EXAMINED_TASKS were looked at."""
+def search(
+    source: Reader | Transaction, query: TaskQuery, columns: Sequence[str], limit: int, *, shown: bool = False
+) -> Found:
+    """The next rows that match: not all `limit`, though there are more, once limits.EXAMINED_TASKS were looked at.
+
+    `columns`: of numbers and texts. `shown`: their infos too.
+    """
     walk = orders.plan(query.project, query.filter, query.order)
     if walk is None:
-        return Found((), None, more=False)
-    return _Search(source, walk, query, columns, limit).found()
+        return Found((), (), None, more=False)
+    return _Search(source, walk, query, columns, limit, shown=shown).found()
 
 
 def page(reader: Reader, query: TaskQuery) -> TaskPage:
     """See Store.list_tasks."""
-    found = search(reader, query, _SHOWN, min(query.limit, query.max_bytes // _ENTRY_BYTES + 1))
+    limit = min(query.limit, query.max_bytes // _ENTRY_BYTES + 1)
+    found = search(reader, query, ("key", "state"), limit, shown=True)
     entries: list[bytes] = []
     live: list[tuple[int, int]] = []
     size, last, more = 0, found.last, found.more
-    for key, state, fixed_size, info, *_ in found.rows:
-        entry = info if fixed_size else pages.entry(tasks.fixed_apart(reader, key) + info)
+    for (key, state, *_), info in zip(found.rows, found.infos, strict=True):
+        entry = pages.entry(info or tasks.fixed_apart(reader, key) + reader.run(_APART, (key,))[0][0])
         size += len(entry)
         if size > query.max_bytes and entries:
-            last, more = found.rows[len(entries) - 1][-2:], True
+            last, more = _position(found.rows[len(entries) - 1]), True
             break
         if TaskState(state).is_live:
             live.append((len(entries), key))
@@ -64,35 +81,47 @@ def page(reader: Reader, query: TaskQuery) -> TaskPage:
     return TaskPage(entries=b"".join(entries), count=len(entries), live=live, last=last, more=more)
 
 
+def _position(row: Row) -> Position:
+    return row[-2], row[-1]
+
+
 class _Search:
     def __init__(
-        self, source: Reader | Transaction, walk: Walk, query: TaskQuery, columns: Sequence[str], limit: int
+        self,
+        source: Reader | Transaction,
+        walk: Walk,
+        query: TaskQuery,
+        columns: Sequence[str],
+        limit: int,
+        *,
+        shown: bool,
     ) -> None:
         self._source = source
         self._walk = walk
         self._after = query.after
-        self._columns = columns
+        self._columns = (*columns, "fixed_size", "info") if shown else tuple(columns)
+        self._packed = f"json_group_array(json_array({', '.join(columns)}, at, at_id)){_ENTRIES if shown else ''}"
         self._limit = limit
         self._rest = filters.translate(walk.rest, query.running)
         self._budget = limits.EXAMINED_TASKS
-        self._rows: list[Row] = []
+        self._rows: list[_Met] = []
         self._stopped: Position | None = None  # where, if that was not the end
 
     def found(self) -> Found:
         """What there is."""
         if self._walk.only:
-            rows = self._source.run(*self._walk.point(self._columns, self._rest))
-            self._rows = [row for row in rows if self._after is None or self._walk.is_after(row[-2:], self._after)]
+            met = self._run(self._walk.point(self._columns, self._rest))
+            self._rows += [each for each in met if self._after is None or self._walk.is_after(each.at, self._after)]
         elif self._walk.by_id:
             self._read(self._walk if self._after is None else self._walk.beyond(self._after[1]))
         else:
             self._by_value()
-        if len(self._rows) > self._limit:
-            del self._rows[self._limit :]
-            return Found(self._rows, self._rows[-1][-2:], more=True)
-        if self._stopped is not None:
-            return Found(self._rows, self._stopped, more=True)
-        return Found(self._rows, self._rows[-1][-2:] if self._rows else None, more=False)
+        more = len(self._rows) > self._limit
+        del self._rows[self._limit :]
+        last = self._rows[-1].at if self._rows else None
+        if not more and self._stopped is not None:
+            last, more = self._stopped, True
+        return Found([met.row for met in self._rows], [met.info for met in self._rows], last, more)
 
     @property
     def _wanted(self) -> int:
@@ -121,15 +150,15 @@ class _Search:
     def _read(self, walk: Walk, after_id: str = "") -> bool:
         """Look at what comes in the right order; whether to go on behind it."""
         wanted = self._wanted
-        rows = self._run(walk, after_id)
-        self._rows += rows
-        if len(rows) == wanted:
+        met = self._look(walk, after_id)
+        self._rows += met
+        if len(met) == wanted:
             return False
         if not walk.rest:
             return True
         last = self._source.run(*walk.last(self._budget, after_id))
         if last:
-            self._stopped = last[0]
+            self._stopped = _position(last[0])
             return False
         self._budget -= self._source.run(*walk.count(after_id))[0][0]
         return True
@@ -137,25 +166,40 @@ class _Search:
     def _read_backward(self, walk: Walk) -> None:
         """Look at values whose ties come the wrong way round."""
         wanted = self._wanted
-        rows = self._run(walk)
-        if len(rows) == wanted:
-            cut = rows[-1][-2]
-            self._rows += _turned(row for row in rows if row[-2] != cut)
+        met = self._look(walk)
+        if len(met) == wanted:
+            cut = met[-1].at[0]
+            self._rows += _turned(each for each in met if each.at[0] != cut)
             self._read(walk.at(cut))
             return
         last = self._source.run(*walk.last(self._budget)) if walk.rest else []
         if last:
             self._stopped = (last[0][0], "")
-            rows = [row for row in rows if row[-2] != last[0][0]]
-        self._rows += _turned(rows)
+            met = [each for each in met if each.at[0] != last[0][0]]
+        self._rows += _turned(met)
 
-    def _run(self, walk: Walk, after_id: str = "") -> list[Row]:
-        return self._source.run(
-            *walk.rows(self._columns, self._rest, examined=self._budget, limit=self._wanted, after_id=after_id)
+    def _look(self, walk: Walk, after_id: str = "") -> list[_Met]:
+        return self._run(
+            walk.rows(self._columns, self._rest, examined=self._budget, limit=self._wanted, after_id=after_id)
         )
 
+    def _run(self, rows: Expression) -> list[_Met]:
+        """What these rows are, read as one."""
+        ((packed, *entries),) = self._source.run(f"SELECT {self._packed} FROM ({rows.sql})", rows.values)  # noqa: S608
+        found = json.loads(packed)
+        infos = pages.infos(entries[0]) if entries else [b""] * len(found)
+        return [_Met(tuple(row), _position(row), info) for row, info in zip(found, infos, strict=True)]
 
-def _turned(rows: Iterable[Row]) -> Iterable[Row]:
+
+class _Met(NamedTuple):
+    """A row that matches, its position, and its info."""
+
+    row: Row
+    at: Position
+    info: bytes
+
+
+def _turned(rows: Iterable[_Met]) -> Iterable[_Met]:
     """The rows with those of each value turned round."""
-    for _, same in groupby(rows, key=lambda row: row[-2]):
+    for _, same in groupby(rows, key=lambda met: met.at[0]):
         yield from reversed(list(same))

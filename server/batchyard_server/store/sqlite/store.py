@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from batchyard_server.model.errors import BatchyardError
+from batchyard_server.model.filter import EVERYTHING
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
 from batchyard_server.model.states import TaskState
@@ -273,7 +274,7 @@ class SqliteStore(LogReads, Shelf, Stops):
 
     async def record_page(self, query: RecordQuery) -> RecordPage:
         """See Store.record_page."""
-        if query.max_records == 1:
+        if query.max_records == 1 and query.filter == EVERYTHING:
             return self._readers.now(lambda reader: reader.snapshot(lambda same: self._records.page(same, query)))
         return await self._readers.page(lambda reader: self._records.page(reader, query))
 

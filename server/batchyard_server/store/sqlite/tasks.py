@@ -35,6 +35,7 @@ _CONDITION = [
     "cancelled",
     "error",
     "due_us",
+    "exit_code",
 ]
 _CONSTANT = ["key", "project", "task_id", "uid", "create_us"]
 _PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION, "handler", "revision"]  # columns that are fields of Task

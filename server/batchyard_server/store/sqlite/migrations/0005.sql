@@ -4,7 +4,7 @@ ALTER TABLE task ADD COLUMN labels TEXT NOT NULL DEFAULT '';             -- JSON
 ALTER TABLE task ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN priority_set INTEGER NOT NULL DEFAULT 0;     -- 1 = it was asked for, be it 0
-ALTER TABLE task ADD COLUMN exit_code INTEGER;
+ALTER TABLE task ADD COLUMN exit_code INTEGER;   -- of its only record; of a task that has ended before this it is not known
 
 -- `searched` is given to the connection by migrate.py: a JSON array of the first five.
 UPDATE task SET display_name = found ->> 0, labels = found ->> 1, archived = found ->> 2, priority = found ->> 3,
@@ -23,3 +23,9 @@ CREATE INDEX task_by_display_name ON task (project, display_name, task_id) WHERE
 CREATE INDEX task_by_priority ON task (project, priority, task_id) WHERE id_fold IS NOT NULL;
 CREATE INDEX task_by_state ON task (project, state, task_id) WHERE id_fold IS NOT NULL;
 CREATE INDEX task_by_state_time ON task (project, state, create_us DESC, task_id) WHERE id_fold IS NOT NULL;
+
+-- Segments with failures, in both orders: who looks for what failed reads no others.
+CREATE INDEX outcome_failed ON outcome_segment (task_key, generation, first_sequence, count, lo, hi, size, failed_count)
+WHERE failed_count > 0;
+CREATE INDEX outcome_failed_by_index ON outcome_segment (task_key, generation, lo, hi, count, failed_count)
+WHERE failed_count > 0;
