@@ -66,12 +66,7 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetBatchTaskCounts": service.GetBatchTaskCountsRequest(
             name=f"{PROJECT}/batchTaskCounts"
         ).SerializeToString(),
-        SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
-            name=draft, include_records=True, view=2
-        ).SerializeToString(),
-        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(
-            parent=PROJECT, filter="counts.total>=0"
-        ).SerializeToString(),
+        **_by_filter(draft),
         SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "UpdateBatchTask": update.SerializeToString(),
@@ -79,9 +74,6 @@ def _messages(operation: str) -> dict[str, bytes]:
             name=name("failed"), scope=service.ReactivateBatchTaskRequest.ALL
         ).SerializeToString(),
         SERVICE + "CancelBatchTask": service.CancelBatchTaskRequest(name=draft, reason="x").SerializeToString(),
-        SERVICE + "CancelBatchTasks": service.CancelBatchTasksRequest(
-            parent=PROJECT, filter="labels.a=b OR NOT (id:x AND state=DRAFT)", validate_only=True
-        ).SerializeToString(),
         SERVICE + "DeleteBatchTask": service.DeleteBatchTaskRequest(name=draft).SerializeToString(),
         SERVICE + "ListSubtasks": service.ListSubtasksRequest(parent=draft, page_size=2).SerializeToString(),
         SERVICE + "ListRecordAttempts": service.ListRecordAttemptsRequest(
@@ -95,6 +87,21 @@ def _messages(operation: str) -> dict[str, bytes]:
         OPERATIONS + "WaitOperation": wait.SerializeToString(),
         OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
         OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
+    }
+
+
+def _by_filter(draft: str) -> dict[str, bytes]:
+    """Those that watch, and a verb on all that match."""
+    return {
+        SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
+            name=draft, include_records=True, view=2
+        ).SerializeToString(),
+        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(
+            parent=PROJECT, filter="counts.total>=0"
+        ).SerializeToString(),
+        SERVICE + "CancelBatchTasks": service.CancelBatchTasksRequest(
+            parent=PROJECT, filter="labels.a=b OR NOT (id:x AND state=DRAFT)", validate_only=True
+        ).SerializeToString(),
     }
 
 

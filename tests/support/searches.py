@@ -56,7 +56,7 @@ class Sample:
             "counts.succeeded": task.succeeded,
             "counts.failed": task.failed,
             "counts.cancelled": task.cancelled,
-            "exit_code": None,
+            "exit_code": task.exit_code,
             "archived": shown.archived,
         }
         return values[field.name]

@@ -35,7 +35,8 @@ _OF_BOTH: Mapping[str, Callable[[Any], Value]] = {
 IN_CHANGES = frozenset({*_OF_BOTH, *RUNNING_FIELDS})
 """The fields that a change tells; all others are of its task."""
 
-_OF_TASK: Mapping[str, Callable[[Task], Value]] = {
+_OF_TASK: Mapping[str, Callable[[Task], Value | None]] = {
+    "exit_code": attrgetter("exit_code"),
     "uid": attrgetter("uid"),
     "handler": attrgetter("handler"),
 }

@@ -25,7 +25,7 @@ from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.model.task_query import TaskQuery
-from batchyard_server.query import TASKS, matches, parse_filter
+from batchyard_server.query import TASKS, matcher, parse_filter
 from batchyard_server.store.protocols import Decide
 from batchyard_server.store.stop_store import NamedPage
 
@@ -88,6 +88,7 @@ class _Call:
         self._deps = deps
         self._asked = asked
         self._wanted = wanted
+        self._matches = matcher(wanted)
         self._needs_running = not {field.name for field in fields_of(wanted)}.isdisjoint(RUNNING_FIELDS)
         self.scope = f"{asked.project}/{asked.validate_only:d}/{asked.filter}"
 
@@ -133,7 +134,7 @@ class _Call:
         now, reason, running = self._deps.clock.now_us(), self._asked.reason, self._running()
 
         def decide(task: Task) -> Task:
-            if task.state.is_final or not matches(self._wanted, TaskValues(task, running.get(task.key, 0))):
+            if task.state.is_final or not self._matches(TaskValues(task, running.get(task.key, 0))):
                 return task
             return stop.cancelled(task, reason, now)
 

@@ -11,7 +11,7 @@ from batchyard_server.model import limits
 from batchyard_server.model.filter import EVERYTHING, Node
 from batchyard_server.model.names import OperationName
 from batchyard_server.model.task import Operation, Task
-from batchyard_server.query import OPERATIONS, matches, parse_filter
+from batchyard_server.query import OPERATIONS, matcher, parse_filter
 from batchyard_server.store.operation_store import OperationQuery, Position
 
 # An operation carries its task's info, so rows are read in small numbers until their size is known.
@@ -65,6 +65,7 @@ async def _matching(
     deps: Deps, asked: ListOperations, after: Position | None, wanted: Node
 ) -> tuple[list[bytes], Position | None]:
     """The same of those that match."""
+    fits = matcher(wanted)
     found = await deps.store.find_operations(
         OperationQuery(
             project=asked.project,
@@ -72,7 +73,7 @@ async def _matching(
             max_bytes=limits.UNARY_PAGE_BYTES,
             after=after,
             filter=wanted,
-            judge=lambda operation, task: matches(wanted, OperationValues(operation, task)),
+            judge=lambda operation, task: fits(OperationValues(operation, task)),
         )
     )
     page: list[bytes] = []

@@ -16,7 +16,7 @@ from batchyard_server.engine.live import Live
 from batchyard_server.engine.watch_topic import Shown
 from batchyard_server.model.filter import EVERYTHING, Node, fields_of
 from batchyard_server.model.watch import Change
-from batchyard_server.query import matches
+from batchyard_server.query import matcher
 from batchyard_server.store.protocols import Store
 
 _MOST_TASKS = 4096  # that are remembered, without their parameters
@@ -81,6 +81,7 @@ class Sieve:
     def __init__(self, live: Live, facts: Facts, text: str, wanted: Node) -> None:
         fields = {field.name for field in fields_of(wanted)}
         self.wanted = wanted
+        self._matches = matcher(wanted)
         self.curious = not fields <= IN_CHANGES
         self._needs_running = not fields.isdisjoint(RUNNING_FIELDS)
         self._live = live
@@ -109,7 +110,7 @@ class Sieve:
                 told = shown.entry.change is Change.DELETED
             else:
                 running = self._running(shown.entry.task_key) if shown.live else 0
-                told = matches(self.wanted, ChangeValues(shown.entry, running, shown.task))
+                told = self._matches(ChangeValues(shown.entry, running, shown.task))
             if len(shown.verdicts) < _MOST_VERDICTS:
                 shown.verdicts[self._text] = told
         return told

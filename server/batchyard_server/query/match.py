@@ -12,7 +12,12 @@ _Values = Callable[[Field], Value | None]
 
 def matches(node: Node, value_of: _Values) -> bool:
     """Whether it matches. `value_of`: of a field, of its kind; None = not set; of `labels` without a key any text."""
-    return predicate(node, _reading)(value_of)
+    return matcher(node)(value_of)
+
+
+def matcher(node: Node) -> Callable[[_Values], bool]:
+    """The same for many: what is called with their values."""
+    return predicate(node, _reading)
 
 
 def _reading(field: Field) -> Callable[[_Values], Value | None]:

@@ -131,13 +131,13 @@ async def test_a_change_is_judged_once_for_all_of_one_filter(monkeypatch: pytest
     assert list(await sieve(facts, "state=RUNNING AND id!=t2").judge(changes)) == [True, False, True]
     assert store.asked == [], "changes tell that"
     judged: list[object] = []
-    matches = watch_filter.matches
+    values: Any = watch_filter.ChangeValues
 
-    def noting(*arguments: Any) -> bool:
+    def noting(*arguments: Any) -> Any:
         judged.append(arguments)
-        return matches(*arguments)
+        return values(*arguments)
 
-    monkeypatch.setattr(watch_filter, "matches", noting)
+    monkeypatch.setattr(watch_filter, "ChangeValues", noting)
     for _ in range(5):
         assert list(await sieve(facts, "uid:u2").judge(changes)) == [False, True, True]
     assert (facts.reads, len(judged)) == (1, 2)
