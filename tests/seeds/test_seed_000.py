@@ -327,10 +327,13 @@ def test_ctrl_c_ends_a_wait_and_not_the_task(real: Process, project: str, gate: 
         arguments = [sys.executable, "-c", WAITS, real.target, project]
         pipe = subprocess.PIPE
         with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True) as program:
-            assert program.stdout is not None
-            assert program.stdout.readline()  # it has polled once and waits
-            program.send_signal(signal.SIGINT)
-            _, errors = program.communicate(timeout=SECONDS)
+            try:
+                assert program.stdout is not None
+                assert program.stdout.readline()  # it has polled once and waits
+                program.send_signal(signal.SIGINT)
+                _, errors = program.communicate(timeout=SECONDS)
+            finally:
+                program.kill()
         assert program.returncode == -signal.SIGINT, "of which a shell makes 130"
         assert errors.rstrip().endswith("KeyboardInterrupt")
         until_status(operation, BatchTaskStatus.IN_PROGRESS)
