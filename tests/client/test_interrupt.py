@@ -161,7 +161,13 @@ async def test_cancelling_the_caller_ends_the_wait(server: FakeServer) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await asyncio.to_thread(server.until, lambda: server.waiting == 0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(operation, 0.1)
+        await asyncio.to_thread(server.until, lambda: server.waiting == 0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         assert await operation.get_status() is BatchTaskStatus.PENDING
+        assert server.calls["WaitOperation"] == 2
+        assert "CancelOperation" not in server.calls
 
 
 async def test_many_waits_in_one_loop(server: FakeServer) -> None:
