@@ -236,6 +236,12 @@ def test_executions_that_have_not_ended_are_listed(service: Service, gate: pathl
     Service(service.client, "echo").batch([1]).start()
     running = [service.batch([{"hold": str(gate)}]).start() for _ in range(2)]
     assert service.list_batch_executions() == [batch.execution_id for batch in reversed(running)]
+    draft = service.client.batch.run("filing", [{}], start=False).task_id
+    assert service.list_batch_executions()[0] == draft
+    response = service.get_batch(draft).results()
+    assert response is not None
+    assert (response.state, response.execution(0).state) == ("Pending", "Pending")
+    service.client.batch.delete(draft)
     for batch in running:
         batch.cancel()
         ended(batch)

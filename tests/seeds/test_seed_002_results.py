@@ -163,13 +163,14 @@ def test_what_is_kept_is_bounded(many: Batch, server: FakeServer, monkeypatch: p
     monkeypatch.setattr("batchyard._service_reading._KEPT_BYTES", 50_000)
     response = many.results()
     assert response is not None
-    assert [response.execution(index).outputs for index in range(2000)] == list(range(2000))
+    for index in (1200, *range(2000)):
+        assert response.execution(index).outputs == index
     outcomes = response._outcomes
     assert isinstance(outcomes, Outcomes)
     assert 0 < outcomes._bytes <= 50_000
     assert sum(record.message.ByteSize() for record in outcomes._read.values()) == outcomes._bytes
     assert response.execution(3).outputs == 3
-    assert server.calls["GetRecord"] == 1
+    assert server.calls["GetRecord"] == 2
 
 
 def test_an_error_in_between_is_gone_on_from(many: Batch, server: FakeServer) -> None:
@@ -201,6 +202,17 @@ def test_what_has_not_ended_is_asked_for_again(fake: Service, server: FakeServer
     assert response.execution(1).outputs == "b"
     assert response.execution(1).outputs == "b"
     assert (server.calls["StreamRecords"], server.calls["GetRecord"]) == (1, 1)
+
+
+def test_what_has_ended_stays_so(fake: Service, server: FakeServer) -> None:
+    batch = fake.batch(list(range(1200))).start()
+    response = batch.results()
+    assert response is not None
+    assert response.execution(0).state == "Pending"  # all pages are on their way by now
+    name = name_of(batch)
+    server.complete(name, 1100, server.tasks[name].inputs[1100].payload)
+    assert response.execution(1100).outputs == 1100
+    assert [index for index in range(1200) if response.execution(index).state == "Complete"] == [1100]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

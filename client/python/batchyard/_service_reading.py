@@ -125,7 +125,8 @@ class Outcomes:
         self._pages = None  # one that fails is opened again, where it stopped
         while self._next <= index and (page := next(pages, None)) is not None:
             for message in page.records:
-                self._keep(RecordInfo(message))
+                if message.index not in self._read:  # else it has ended, which a page on its way may not know
+                    self._keep(RecordInfo(message))
                 self._next = message.index + 1
             self._token = page.resume_token
         self._pages = pages
