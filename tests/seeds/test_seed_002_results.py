@@ -112,17 +112,29 @@ def test_a_batch_is_cancelled(service: Service, gate: pathlib.Path) -> None:
     assert batch.cancel().execution_id == response.execution_id
 
 
-def test_a_reactivated_batch_keeps_its_id(service: Service) -> None:
+@pytest.mark.parametrize("page", [1, 500])
+def test_a_reactivated_batch_keeps_its_id(service: Service, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr("batchyard._service_reading._PAGE_RECORDS", page)
     batch = service.batch([{"value": 0}, {"value": 1, "until": 2}]).start()
     before = ended(batch)
     execution_id = batch.execution_id
     assert execution_id is not None
-    assert before.execution(0).outputs == {"value": 0}
     service.client.batch.reactivate(execution_id).wait(poll_timeout=SECONDS)
     after = ended(batch)
     assert (batch.execution_id, after.execution_id) == (execution_id, execution_id)
     assert (after.state, after.execution(1).outputs) == ("Complete", {"value": 1})
     assert before.execution(1).error == "not yet"  # a response stays that of its generation
+    assert before.execution(0).outputs == {"value": 0}
+
+
+def test_what_is_cancelled_is_the_generation_that_runs(service: Service, gate: pathlib.Path) -> None:
+    gate.touch()
+    batch = service.batch([{"hold": str(gate), "until": 3}]).start()
+    first = ended(batch)
+    assert (first.task_state, first.execution(0).error) == (BatchTaskState.FAILED, "not yet")
+    gate.unlink()
+    service.client.batch.reactivate(first.execution_id)
+    assert ended(batch.cancel()).task_state is BatchTaskState.CANCELLED
 
 
 def test_an_index_is_always_the_same_record(fake: Service, server: FakeServer) -> None:
@@ -180,8 +192,10 @@ def test_an_error_in_between_is_gone_on_from(many: Batch, server: FakeServer) ->
     assert response.execution(0).outputs == 0
     server.fail_next("StreamRecords", code_pb2.INTERNAL)
     with pytest.raises(batchyard.InternalError):
-        list(map(response.execution, range(2000)))
+        response.execution(500)
     assert [response.execution(index).outputs for index in range(2000)] == list(range(2000))
+    assert server.last["StreamRecords"].resume_token == "500"
+    assert (server.calls["StreamRecords"], server.calls["GetRecord"]) == (3, 0)
 
 
 def test_a_response_is_shared_by_threads(many: Batch, server: FakeServer) -> None:
