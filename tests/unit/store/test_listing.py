@@ -166,6 +166,7 @@ DROP INDEX task_by_priority; DROP INDEX task_by_state; DROP INDEX task_by_state_
 ALTER TABLE task DROP COLUMN display_name; ALTER TABLE task DROP COLUMN labels; ALTER TABLE task DROP COLUMN archived;
 ALTER TABLE task DROP COLUMN priority; ALTER TABLE task DROP COLUMN priority_set;
 ALTER TABLE task DROP COLUMN exit_code;
+ALTER TABLE request DROP COLUMN answer;
 """
 _BACK = """
 DROP TABLE artifact; DROP TABLE event;

@@ -29,3 +29,6 @@ CREATE INDEX outcome_failed ON outcome_segment (task_key, generation, first_sequ
 WHERE failed_count > 0;
 CREATE INDEX outcome_failed_by_index ON outcome_segment (task_key, generation, lo, hi, count, failed_count)
 WHERE failed_count > 0;
+
+-- What a call about many tasks was answered: a serialized response. NULL = the answer is what its task is now.
+ALTER TABLE request ADD COLUMN answer BLOB;
