@@ -116,9 +116,9 @@ async def test_every_statement_is_answered_in_order_by_an_index(
 def looked(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The keys of the rows that a filter which compares `handler` was asked of, each time."""
     keys: list[int] = []
-    counted = filters._Column("counted(key, handler)", "", ("key", "handler"))
-    columns = {**filters._COLUMNS, "handler": counted}
-    monkeypatch.setattr(filters, "_COLUMNS", columns)
+    counted = filters.Column("counted(key, handler)", "", ("key", "handler"))
+    columns = {**filters._OF_TASKS, "handler": counted}
+    monkeypatch.setattr(filters, "_OF_TASKS", columns)
 
     def count(key: int, handler: str) -> str:
         keys.append(key)

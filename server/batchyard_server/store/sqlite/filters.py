@@ -76,19 +76,19 @@ class Expression(NamedTuple):
 
 def columns_of(node: Node) -> set[str]:
     """The columns of `task` that the filter looks at."""
-    return {name for field in fields_of(node) for name in _column(field).columns}
+    return {name for field in fields_of(node) for name in _column(field, _OF_TASKS).columns}
 
 
 def translate(
-    parts: Sequence[Node], running: Mapping[int, int] = _NOTHING_RUNS, columns: Mapping[str, Column] = _OF_TASKS
+    parts: Sequence[Node], running: Mapping[int, int] = _NOTHING_RUNS, columns: Mapping[str, Column] | None = None
 ) -> Expression:
-    """What is true of the rows that match every part. `running`: see TaskQuery; `columns`: by field."""
-    translator = _Translator(running, columns)
+    """What is true of the rows that match every part. `running`: see TaskQuery; `columns`: by field; None: of tasks."""
+    translator = _Translator(running, _OF_TASKS if columns is None else columns)
     sql = " AND ".join(map(translator.sql, parts)) or "1"
     return Expression(sql, tuple(translator.values))
 
 
-def _column(field: Field, columns: Mapping[str, Column] = _OF_TASKS) -> Column:
+def _column(field: Field, columns: Mapping[str, Column]) -> Column:
     return _LABEL if field.name == "labels" else columns[field.name]
 
 
