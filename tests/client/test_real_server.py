@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 import batchyard
-from batchyard import BatchTaskStatus, Client, NewTask, Record
+from batchyard import BatchTaskStatus, CancelledTasks, Client, InvalidFilterError, NewTask, Record
 from tests.support.eventually import eventually
 from tests.support.proxy import Budget, CutProxy
 from tests.support.server import SECONDS, Process, process
@@ -327,3 +328,24 @@ def test_one_client_in_many_threads(real: Process) -> None:
         for thread in threads:
             thread.join()
         assert results == {number: [number] * 50 for number in range(8)}
+
+
+def test_filters_of_watches_operations_and_cancels(client: Any) -> None:
+    """Drafts of two teams; those of one are stopped, and whoever watches them is told of nothing else."""
+    drafts = {
+        team: [client.batch.run("echo", [n], labels={"team": team}, start=False).task_name for n in range(3)]
+        for team in ("red", "blue")
+    }
+    shown = list(itertools.islice(client.batch.watch(filter="labels.team=red"), 4))
+    assert [each.batch_task for each in shown] == [*reversed(drafts["red"]), ""]
+    counted = client.batch.cancel_many("labels.team=red", validate_only=True)
+    assert counted == CancelledTasks(3, tuple(reversed(drafts["red"])))
+    assert client.batch.cancel_many("labels.team=red", reason="late") == counted
+    told = list(itertools.islice(client.batch.watch(filter="labels.team=red", resume_token=shown[-1].resume_token), 3))
+    assert {each.batch_task for each in told} == set(drafts["red"])
+    assert {each.error.message for each in told} == {"the batch task was cancelled: late"}
+    assert len(list(client.operations.list(filter="done=true AND error.code=CANCELLED"))) == 3
+    assert len(list(client.operations.list(filter="done=false", page_size=2))) == 3
+    with pytest.raises(InvalidFilterError):
+        next(iter(client.operations.list(filter="done")))
+    assert client.batch.cancel_many("*").count == 3
