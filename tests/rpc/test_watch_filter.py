@@ -203,7 +203,7 @@ async def test_a_token_belongs_to_its_filter(server: Served) -> None:
         assert (await fail(server, "WatchBatchTasks", request)).field == "resume_token"
 
 
-async def test_a_thousand_with_one_filter_cost_one_read(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_with_one_filter_cost_one_read(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """They come back to a log with 30 changes of 10 tasks, whose labels it does not have."""
     first = Watcher(server, filter="labels.team=red")
     await first.until(only_token)
