@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from batchyard_server.codec import pages
 from batchyard_server.model import limits
-from batchyard_server.model.states import TaskState
+from batchyard_server.model.states import LIVE
 from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import filters, orders, tasks
@@ -75,7 +75,7 @@ def page(reader: Reader, query: TaskQuery) -> TaskPage:
         if size > query.max_bytes and entries:
             last, more = _position(found.rows[len(entries) - 1]), True
             break
-        if TaskState(state).is_live:
+        if state in LIVE:
             live.append((len(entries), key))
         entries.append(entry)
     return TaskPage(entries=b"".join(entries), count=len(entries), live=live, last=last, more=more)
