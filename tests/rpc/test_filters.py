@@ -107,6 +107,29 @@ async def test_what_an_order_gives(server: Served, order_by: str, found: list[st
     assert [each for each in everything if each in found] == found
 
 
+async def test_what_is_changed_is_found_as_it_is_now(server: Served) -> None:
+    """Of tasks that were made at once too: what they have in common is stored once for all of them."""
+    creates = [create(f"t{number}", start=False) for number in range(4)]
+    for number, request in enumerate(creates):
+        request.batch_task.labels["half"] = "ab"[number % 2]
+        request.batch_task.priority = number % 2
+    await server.tasks.BatchCreateBatchTasks(
+        service.BatchCreateBatchTasksRequest(parent=PROJECT, requests=creates, atomic=True)
+    )
+    assert await _listed(server, "labels.half = b AND priority = 1", "id") == ["t1", "t3"]
+    change = service.UpdateBatchTaskRequest()
+    change.batch_task.name = name("t1")
+    change.batch_task.display_name = "changed"
+    change.batch_task.archived = True
+    change.update_mask.paths[:] = ["display_name", "archived", "labels", "priority"]
+    await server.tasks.UpdateBatchTask(change)
+    assert await _listed(server, "labels.half = b") == ["t3"]
+    assert await _listed(server, "NOT labels.half:* AND NOT priority:*") == ["t1"]
+    assert await _listed(server, 'archived = true AND display_name : "hang"') == ["t1"]
+    assert await _listed(server, "", "priority desc") == ["t3", "t0", "t1", "t2"]
+    assert await _listed(server, "", "display_name desc", 1) == ["t1", "t0", "t2", "t3"]
+
+
 async def test_times_order_tasks(tmp_path: pathlib.Path) -> None:
     clock = FakeClock()
     async with serving(tmp_path, clock=clock) as server:

@@ -76,8 +76,7 @@ class TaskPage:
         entries: serialized RawTaskPage without a token: the tasks' BatchTaskInfos as the list's message has them.
         count: how many they are.
         live: (position in the page, key) of those that are QUEUED, RUNNING, PAUSING or CANCELLING.
-        last: where the next page begins: the last one, or behind it where a filter matched no more of what was looked
-            at; None if there was nothing to look at.
+        last: where the next page begins, the last task that was looked at; None if there was none.
         more: whether there may be more after it at this moment.
     """
 
@@ -202,8 +201,8 @@ class TaskStore(Protocol):
     async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """The next tasks that match the filter, in the order, ties by id ascending.
 
-        Stops before `max_bytes` are exceeded, never before one task; and where the filter matches little, once about
-        limits.EXAMINED_TASKS were looked at, be it without a task. Keyset: the cost does not depend on how far in.
+        Stops before `max_bytes` are exceeded, never before one task; and once about limits.EXAMINED_TASKS were looked
+        at, be it without a task. Keyset: the cost does not depend on how far in.
         """
         ...
 

@@ -40,19 +40,26 @@ Value = int | str
 
 
 class _Order(NamedTuple):
-    """A field's column; its index, read downward or upward; the one that begins with the state, "" = there is none."""
+    """How the order of a field is read.
+
+    Attributes:
+        along: the index, by `column`, which falls in it if it is `downward`.
+        of_states: the one that begins with the state; "" = there is none.
+        unset: states in which the column is 0, for not set, as it is in no other: the index does without them.
+    """
 
     column: str
     along: str
     downward: bool = False
     of_states: str = ""
+    unset: tuple[int, ...] = ()
 
 
 _ORDERS = {
     "id": _Order("task_id", "task_by_name", of_states="task_by_state"),
     "create_time": _Order("create_us", "task_by_time", downward=True, of_states="task_by_state_time"),
     "update_time": _Order("update_us", "task_by_update"),
-    "end_time": _Order("end_us", "task_by_end"),
+    "end_time": _Order("end_us", "task_by_end", unset=tuple(state for state in TaskState if not state.is_final)),
     "display_name": _Order("display_name", "task_by_display_name"),
     "priority": _Order("priority", "task_by_priority"),
     "state": _Order("state", "task_by_state"),
@@ -142,6 +149,15 @@ class Walk:
         a, b = _comparable(low.value), _comparable(high.value)
         return a > b or (a == b and not (low.inside and high.inside))
 
+    @property
+    def has_unset(self) -> bool:
+        """Whether tasks for which the field is not set are inside, apart from the others."""
+        return bool(_ORDERS[self.order.field].unset) and not self.at(0).is_empty
+
+    @property
+    def _is_unset(self) -> bool:
+        return bool(_ORDERS[self.order.field].unset) and self.value == 0
+
     def is_after(self, position: Position, other: Position) -> bool:
         """Whether a position comes after another one in this order."""
         if not self.by_id and position[0] == other[0]:
@@ -191,20 +207,24 @@ class Walk:
 
     @property
     def _valued(self) -> str:
-        return "0 AS at" if self.by_id else f"{self.column} AS at"
+        return "0 AS at" if self.by_id or self._is_unset else f"{self.column} AS at"
 
     def _scan(self, columns: Iterable[str], limit: int, after_id: str) -> Expression:
         order = _ORDERS[self.order.field]
-        source = f"SELECT {', '.join(columns)} FROM task INDEXED BY {order.of_states if self.states else order.along}"
+        states, along = self.states, order.of_states if self.states else order.along
         where, values = ["project = ?", "id_fold IS NOT NULL"], list[Any]()
-        if self.states:
+        if self._is_unset:
+            states, along = order.unset, "task_by_state"
+        elif order.unset:
+            where.append("state >= 7")
+        if states:
             where.append("state = ?")
         for sql, value in self._range(after_id):
             where.append(sql)
             values.append(value)
-        one = f"{source} WHERE {' AND '.join(where)}"
-        every = " UNION ALL ".join([one] * max(1, len(self.states)))
-        heads = [(self.project, state) for state in self.states] or [(self.project,)]
+        one = f"SELECT {', '.join(columns)} FROM task INDEXED BY {along} WHERE {' AND '.join(where)}"
+        every = " UNION ALL ".join([one] * max(1, len(states)))
+        heads = [(self.project, state) for state in states] or [(self.project,)]
         bound = tuple(value for head in heads for value in (*head, *values))
         return Expression(f"{every} ORDER BY {self._by} LIMIT ?", (*bound, limit))
 
@@ -220,7 +240,8 @@ class Walk:
     def _range(self, after_id: str) -> Iterator[tuple[str, Value]]:
         column = self.column
         if self.value is not None and not self.by_id:
-            yield f"{column} = ?", self.value
+            if not self._is_unset:
+                yield f"{column} = ?", self.value
             yield "task_id > ?", after_id
             return
         if self.lower:
@@ -235,7 +256,7 @@ def plan(project: str, node: Node, order: TaskOrder) -> Walk | None:
     for part in parts:
         if isinstance(part, Compare) and part.field.name == "id" and part.op is Op.EQ:
             return Walk(project=project, order=order, rest=parts, only=str(part.value))
-    walk = Walk(project=project, order=order)
+    walk = Walk(project=project, order=order, lower=Bound(0) if _ORDERS[order.field].unset else None)
     states, rest = _EVERY_STATE, list[Node]()
     for part in parts:
         if part == Always(truth=False):
@@ -257,8 +278,8 @@ def _bounded(walk: Walk, part: Node) -> Walk | None:
     """The walk between the bounds of a comparison of what orders; None if it is none."""
     if not isinstance(part, Compare | IsSet | Prefix) or part.field.name != walk.order.field:
         return None
-    if walk.order.field == "end_time":
-        walk = walk.above(0)  # 0 stands for what is not set
+    if _ORDERS[walk.order.field].unset:
+        walk = walk.above(0)
     if isinstance(part, IsSet):
         return walk if walk.order.field not in UNSET else None
     if isinstance(part, Prefix):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from batchyard_server.codec import pages
 from batchyard_server.model import limits
-from batchyard_server.model.states import TaskState
+from batchyard_server.model.states import LIVE
 from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import filters, orders, tasks
@@ -75,7 +75,7 @@ def page(reader: Reader, query: TaskQuery) -> TaskPage:
         if size > query.max_bytes and entries:
             last, more = _position(found.rows[len(entries) - 1]), True
             break
-        if TaskState(state).is_live:
+        if state in LIVE:
             live.append((len(entries), key))
         entries.append(entry)
     return TaskPage(entries=b"".join(entries), count=len(entries), live=live, last=last, more=more)
@@ -129,23 +129,26 @@ class _Search:
         return self._limit + 1 - len(self._rows)
 
     def _by_value(self) -> None:
-        walk, after = self._walk, self._after
-        if after is None and walk.backward and walk.value is None:
-            first = self._source.run(*walk.first())
-            after = (first[0][0], "") if first else None
+        walk = self._walk
+        after = self._after or self._before_first()
         if after is None:
             self._read(walk)
             return
         value, task_id = after
         same, beyond = walk.at(value), walk.beyond(value)
-        if not same.is_empty and not self._read(same, task_id):
-            return
-        if beyond.is_empty:
-            return
-        if beyond.backward and beyond.value is None:
-            self._read_backward(beyond)
-        else:
-            self._read(beyond)
+        goes_on = same.is_empty or self._read(same, task_id)
+        if goes_on and not beyond.is_empty:
+            goes_on = (self._read_backward if beyond.backward and beyond.value is None else self._read)(beyond)
+            if goes_on and beyond.has_unset:
+                self._read(beyond.at(0))
+
+    def _before_first(self) -> Position | None:
+        """Where to begin if not with a range of the index: before what is not set, or before the first value."""
+        walk = self._walk
+        if walk.value is not None or not (walk.backward or walk.has_unset):
+            return None
+        first = self._source.run(*walk.first()) if walk.backward else []
+        return (first[0][0] if first else 0, "") if first or walk.has_unset else None
 
     def _read(self, walk: Walk, after_id: str = "") -> bool:
         """Look at what comes in the right order; whether to go on behind it."""
@@ -163,20 +166,23 @@ class _Search:
         self._budget -= self._source.run(*walk.count(after_id))[0][0]
         return True
 
-    def _read_backward(self, walk: Walk) -> None:
-        """Look at values whose ties come the wrong way round."""
+    def _read_backward(self, walk: Walk) -> bool:
+        """Look at values whose ties come the wrong way round; whether to go on behind them."""
         wanted = self._wanted
         met = self._look(walk)
         if len(met) == wanted:
             cut = met[-1].at[0]
             self._rows += _turned(each for each in met if each.at[0] != cut)
             self._read(walk.at(cut))
-            return
+            return False
         last = self._source.run(*walk.last(self._budget)) if walk.rest else []
         if last:
             self._stopped = (last[0][0], "")
             met = [each for each in met if each.at[0] != last[0][0]]
+        elif walk.rest:
+            self._budget -= self._source.run(*walk.count())[0][0]
         self._rows += _turned(met)
+        return not last
 
     def _look(self, walk: Walk, after_id: str = "") -> list[_Met]:
         return self._run(

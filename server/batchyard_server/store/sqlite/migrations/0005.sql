@@ -15,10 +15,11 @@ FROM (
 )
 WHERE key = at;
 
--- One for each order, ties by id; and for those that are in a state, in order of their time.
+-- One for each order, ties by id; and for those that are in a state, in order of their time. Those that have not ended
+-- are found by their state.
 CREATE INDEX task_by_name ON task (project, task_id) WHERE id_fold IS NOT NULL;
 CREATE INDEX task_by_update ON task (project, update_us, task_id) WHERE id_fold IS NOT NULL;
-CREATE INDEX task_by_end ON task (project, end_us, task_id) WHERE id_fold IS NOT NULL;
+CREATE INDEX task_by_end ON task (project, end_us, task_id) WHERE id_fold IS NOT NULL AND state >= 7;
 CREATE INDEX task_by_display_name ON task (project, display_name, task_id) WHERE id_fold IS NOT NULL;
 CREATE INDEX task_by_priority ON task (project, priority, task_id) WHERE id_fold IS NOT NULL;
 CREATE INDEX task_by_state ON task (project, state, task_id) WHERE id_fold IS NOT NULL;
