@@ -115,6 +115,23 @@ async def test_what_is_known_of_a_commit_is_what_would_be_read(tmp_path: pathlib
     await store.close()
 
 
+async def test_what_changed_twice_in_a_commit_is_known_as_it_was_left(tmp_path: pathlib.Path) -> None:
+    store = await opened(tmp_path)
+    task = await store.create_task(make.new_task("t", 4), None)
+    await asyncio.gather(
+        make.lease(store, task, (0, 1)), make.lease(store, task, (1, 2)), make.lease(store, task, (2, 4))
+    )
+    [(operation, leased)] = await store.list_operations("p", None, 2)
+    assert leased.live_subtasks == 3
+    assert await store.get_operation(task.operation_name) == (operation, leased)
+    made = store.create_task(make.new_task("gone"), None)
+    gone = make.new_task("gone").task
+    await asyncio.gather(made, store.delete_task(gone.name, lambda it: it, None))
+    with pytest.raises(NotFound):
+        await store.get_operation(gone.operation_name)
+    await store.close()
+
+
 async def test_the_operation_of_a_new_task_is_not_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await opened(tmp_path)
     task = await store.create_task(make.new_task("t", 1), None)

@@ -156,8 +156,11 @@ class SqliteStore(LogReads, Shelf, Stops):
                 future.set_exception(error)
 
     def _expect(self, committed: Sequence[TaskEvent]) -> None:
-        """Who made a task waits for its operation next, and who waited may look at it again: both are known here."""
-        for event in committed:
+        """Who made a task waits for its operation next, and who waited may look at it again: both are known here.
+
+        Of a task that changed more than once in the commit, as its last change left it.
+        """
+        for event in {event.task.key: event for event in committed}.values():
             task, operation = event.task, event.operation
             if event.change is Change.STATE and operation is None:
                 operation = operations.first_of(task)
