@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,14 @@ NAMES = ["a", "B", "ab", "é", 'q"\\*', "", "a*"]
 @pytest.fixture
 def batches(client: Any) -> Any:
     return app_batches(client)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """What an item waits for; at the end nothing waits any more, whatever a test has come to."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +58,14 @@ SHORT = {
 @pytest.fixture
 def batches(client: Any) -> Any:
     return app_batches(client)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """What an item waits for; at the end nothing waits any more, whatever a test has come to."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
 
 
 # ------------------------------------------------------------------------------------------------------- signatures
