@@ -80,10 +80,10 @@ def test_the_fields_of_a_request_are_its_parameters(kind: Any) -> None:
     assert fields == ["*", *parameters(kind.get_app_batches)[1:-1]]
 
 
-def test_the_asynchronous_one_is_no_coroutine() -> None:
-    batches = AsyncAppBatches("127.0.0.1:1")
-    assert not inspect.iscoroutinefunction(batches.get_app_batches)
-    assert inspect.isasyncgen(batches.get_app_batches("p"))
+async def test_the_asynchronous_one_is_no_coroutine() -> None:
+    async with AsyncAppBatches("127.0.0.1:1") as batches:
+        assert not inspect.iscoroutinefunction(batches.get_app_batches)
+        assert inspect.isasyncgen(batches.get_app_batches("p"))
 
 
 async def test_an_asynchronous_generator(client: Any, made: list[AppBatch], real: Any, project: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,7 @@ import pytest
 import batchyard
 from batchyard import Client
 from batchyard import app_batches as surface
-from batchyard._app_batch import item_place
-from batchyard._app_errors import api_error
-from batchyard._app_requests import sort_order
-from batchyard._error_map import BY_CODE
 from batchyard.app_batches import (
-    AppBatch,
     AppBatchCreateRequest,
     AppBatches,
     AppBatchPatch,
@@ -32,27 +26,10 @@ from batchyard.app_batches import (
     PriorityOrder,
     ValidationApiError,
 )
-from tests.seeds.app import app_batches, bare, listed, parameters, until, until_held
+from tests.seeds.app import app_batches, bare, listed, until, until_held
 from tests.support.server import Process
 
 pytestmark = pytest.mark.xdist_group("seed 003 life")
-BATCH = ["app_project_id", "batch_id"]
-SIGNATURES = {
-    "find_app_batches": ["app_project_id", "request", "sort=None", "limit=None"],
-    "get_app_batch": BATCH,
-    "create_app_batch": ["app_project_id", "request"],
-    "patch_app_batch": [*BATCH, "patch"],
-    **{f"{verb}_app_batch": BATCH for verb in ("start", "stop", "resume", "archive", "unarchive")},
-    "create_app_items": ["app_project_id", "request"],
-    "get_app_item": ["app_project_id", "app_item_id"],
-    "wait_operation": ["op", f"timeout={timedelta(minutes=10)!r}", "disable_progress=False"],
-    "get_operation": ["operation_id"],
-}
-SHORT = {
-    "create": "create_app_batch",
-    "items": "create_app_items",
-    **{verb: f"{verb}_app_batch" for verb in ("start", "stop", "resume", "archive", "unarchive", "patch")},
-}
 
 
 @pytest.fixture
@@ -66,47 +43,6 @@ def gate(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "gate"
     yield path
     path.touch()
-
-
-# ------------------------------------------------------------------------------------------------------- signatures
-
-
-@pytest.mark.parametrize("kind", [AppBatches, AsyncAppBatches])
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_signatures(kind: Any, name: str) -> None:
-    found = parameters(getattr(kind, name))
-    # A request may be left out, since its fields can be given instead.
-    without = [each for each in found if not each.startswith("**")]
-    assert [each.replace("request=None", "request").replace("patch=None", "patch") for each in without] == SIGNATURES[
-        name
-    ]
-    assert (len(found) > len(without)) is bool({"request", "patch"} & set(SIGNATURES[name]))
-
-
-@pytest.mark.parametrize("kind", [AppBatches, AsyncAppBatches])
-def test_short_names(kind: Any) -> None:
-    assert {name: getattr(kind, name) for name in SHORT} == {name: getattr(kind, long) for name, long in SHORT.items()}
-
-
-def test_words() -> None:
-    assert [*AppBatch.Status] == [
-        *("NEW", "QUEUED", "PROCESSING", "COMPLETED", "ERROR", "CANCELLED"),
-        *("NO_MONEY", "ARCHIVE", "LOADING", "STOPPING", "STOPPED"),
-    ]
-    assert [*PriorityOrder] == ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
-    later = AppBatch.Status("LATER")  # a word of a newer server
-    assert (later.name, later.value, later) == ("LATER", "LATER", AppBatch.Status("LATER"))
-    assert isinstance(later, AppBatch.Status)
-
-
-def test_fields_of_requests() -> None:
-    kinds = (AppBatchCreateRequest, AppItemsCreateRequest, AppBatchPatch)
-    more = ["force_new_original=None", "ignore_errors=None"]
-    assert [parameters(kind.__init__)[1:] for kind in kinds] == [
-        ["name=None", "items=None", "priority_order=None", *more],
-        ["batch_id", "items", *more],
-        ["name=None", "priority_order=None"],
-    ]
 
 
 # -------------------------------------------------------------------------------------------------------- a batch
@@ -123,11 +59,11 @@ def test_the_life_of_a_batch(batches: Any, project: str) -> None:
     ended = batches.get_app_batch(project, batch.id)
     assert (ended.items_count, ended.items_processed_count, ended.read_only) == (3, 3, True)
     assert ended.items_per_state == {"NEW": 0, "PROCESSING": 0, "COMPLETED": 2, "ERROR": 1, "CANCELLED": 0}
-    assert batch.created_at == ended.created_at < ended.started_at < ended.finished_at
+    assert batch.created_at == ended.created_at < ended.started_at <= ended.finished_at
     third = batches.get_app_item(project, ids[0])
     assert (third.batch_id, third.app_project_id, third.status) == (batch.id, project, "COMPLETED")
     assert (third.input_data, third.output_data, third.errors) == ({"value": {"n": 3}}, {"n": 3}, [])
-    assert ended.started_at < third.started_at <= third.finished_at <= ended.finished_at
+    assert third.started_at <= third.finished_at
     items = list(batches.get_app_items(project, batch.id, batch_size=1))
     assert [item.status for item in items] == ["COMPLETED", "ERROR", "COMPLETED"]
     assert items[2] == third
@@ -255,13 +191,6 @@ def test_items_are_never_recognized_as_copies(batches: Any, project: str) -> Non
         batches.create(project, items=[{"value": 1}], force_new_original=False)
 
 
-def test_ids_of_items() -> None:
-    assert item_place("a-b:17") == ("a-b", 17)
-    for wrong in ("", "a", ":1", "a:", "a:-1", "a:x", "a:²"):
-        with pytest.raises(ValueError, match="not the id of an item"):
-            item_place(wrong)
-
-
 # ----------------------------------------------------------------------------------------------------------- find
 
 
@@ -319,12 +248,6 @@ def test_short_pages_are_read_on(batches: Any, project: str) -> None:
     assert [batch.id for batch in found.content] == [batch.id for batch in made[:3]]
     assert found.has_more
     assert len(requests) == 4
-
-
-@pytest.mark.parametrize("sort", ["price", "--id", "", ["name", "created"], ["name", "-id"], ["id", "id", "id"]])
-def test_orders_that_there_are_not(sort: Any) -> None:
-    with pytest.raises(ValueError, match="sort"):
-        sort_order(sort)
 
 
 def test_limits_that_there_are_not(batches: Any, project: str) -> None:
@@ -399,17 +322,6 @@ def test_what_does_not_exist(batches: Any, client: Any, project: str) -> None:
         batches.get_app_items(project, batch.id, status="DONE")
 
 
-@pytest.mark.parametrize("code", BY_CODE)
-def test_every_error_has_a_name_that_is_known(code: grpc.StatusCode) -> None:
-    own = BY_CODE[code](code, "text", batchyard.ErrorDetail("REASON", {"a": "b"}))
-    error = api_error(own)
-    assert isinstance(error, type(own))
-    assert isinstance(error, surface.ApiError)
-    assert type(error).__name__ in surface.__all__
-    assert (error.code, error.message, error.reason, error.metadata) == (code, "text", "REASON", {"a": "b"})
-    assert type(api_error(own)) is type(error)
-
-
 def test_requests_and_fields_do_not_mix(batches: Any, project: str) -> None:
     for method in (batches.find_app_batches, batches.create, batches.items):
         for given, fields in ((AppBatchPatch(), {}), (None, {"price": 1})):
@@ -440,5 +352,5 @@ async def test_whose_the_asynchronous_client_is(real: Process, project: str) -> 
     async with AsyncAppBatches(real.target, "echo") as batches:
         batch = await batches.create(project, items=[1])
         assert [each.id async for each in batches.get_app_batches(project)] == [batch.id]
-    with suppress(batchyard.BatchyardError), pytest.raises(Exception, match="closed"):
+    with pytest.raises(grpc.aio.UsageError, match="closed"):
         await batches.get_app_batch(project, batch.id)

@@ -67,10 +67,10 @@ class AsyncAppBatches(AsyncAppLife):
     ) -> None:
         if clash := _SET_BY_REQUESTS & set(settings):
             raise TypeError(f"{', '.join(sorted(clash))}: each request says this by name and priority_order")
-        self._own = AsyncClient(client) if isinstance(client, str) else None
-        used = client if self._own is None else self._own
-        assert isinstance(used, AsyncClient)
-        self._connection = AsyncConnection(used.channel, used.project)
+        self._own: AsyncClient | None = None
+        if isinstance(client, str):
+            client = self._own = AsyncClient(client)
+        self._connection = AsyncConnection(client.channel, client.project)
         self._handler = handler
         self._timeout = timeout
         self._settings = settings

@@ -68,7 +68,7 @@ class AsyncAppLife:
             await self._handle(app_project_id, batch_id).resume(timeout=self._timeout)
 
     async def archive_app_batch(self, app_project_id: str, batch_id: str) -> None:
-        """Give a batch the status ARCHIVE. Nothing else changes.
+        """Give a batch the status ARCHIVE, which it keeps until it is unarchived. Nothing else changes.
 
         Raises:
             ConflictStateApiError: it is QUEUED, PROCESSING or STOPPING: stop it first.

@@ -68,10 +68,10 @@ class AppBatches(AppLife):
     ) -> None:
         if clash := _SET_BY_REQUESTS & set(settings):
             raise TypeError(f"{', '.join(sorted(clash))}: each request says this by name and priority_order")
-        self._own = Client(client) if isinstance(client, str) else None
-        used = client if self._own is None else self._own
-        assert isinstance(used, Client)
-        self._connection = Connection(used.channel, used.project)
+        self._own: Client | None = None
+        if isinstance(client, str):
+            client = self._own = Client(client)
+        self._connection = Connection(client.channel, client.project)
         self._handler = handler
         self._timeout = timeout
         self._settings = settings
