@@ -235,19 +235,23 @@ def pack_items(
     errors: dict[int, str] = {}
     position = -1
     for position, item in enumerate(request.items or ()):
-        record = record_pb2.RecordInput()
         try:
-            _payload.encode(item, record.payload)
-            size = record.ByteSize()
-            if size > RECORD_BYTES:
-                raise ValueError(f"takes {size} bytes; at most {RECORD_BYTES} are possible")
+            records.append(_packed(item))
         except (ValueError, TypeError) as error:
             errors[position] = str(error)
-        else:
-            records.append(record)
     if errors and not request.ignore_errors:
         raise _refused(errors)
     return records, ItemsImport(position + 1, len(records), len(errors), errors)
+
+
+def _packed(item: object) -> record_pb2.RecordInput:
+    """Return an item in the form that it travels in; ValueError or TypeError: it has none, or is too large."""
+    record = record_pb2.RecordInput()
+    _payload.encode(item, record.payload)
+    size = record.ByteSize()
+    if size > RECORD_BYTES:
+        raise ValueError(f"takes {size} bytes; at most {RECORD_BYTES} are possible")
+    return record
 
 
 def _refused(errors: Mapping[int, str]) -> ApiError:
