@@ -134,8 +134,9 @@ def test_settings_of_every_batch(client: Any, project: str) -> None:
     batches = app_batches(client, "echo", labels={"team": "blue"}, max_retry_count=2)
     info = client.batch.get_info(batches.create(project, name="n").id)
     assert (info.handler, info.labels, info.max_retry_count, info.display_name) == ("echo", {"team": "blue"}, 2, "n")
-    with pytest.raises(TypeError, match="priority"):
-        app_batches(client, "echo", priority=1)
+    for wrong in ("priority", "display_name", "colour"):
+        with pytest.raises(TypeError, match=wrong):
+            app_batches(client, "echo", **{wrong: "1"})
     with pytest.raises(ValueError, match="handler"):
         app_batches(client, None).create(project)
 

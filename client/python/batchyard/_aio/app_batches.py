@@ -28,6 +28,7 @@ from batchyard._app_requests import (
 )
 from batchyard._channel import DEFAULT_TARGET
 from batchyard._names import project_name
+from batchyard._settings import new_task
 from batchyard.v1 import batch_task_service_pb2
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class AsyncAppBatches(AsyncAppLife):
         timeout: seconds for each call, its repetitions included; for an upload: seconds without progress.
         settings: what `TaskSettings` lists, for every new batch: parameters, labels, max_retry_count, …; but for
             display_name and priority, which requests give.
+
+    Raises:
+        TypeError, ValueError: a setting that does not exist, or a value that it cannot have.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class AsyncAppBatches(AsyncAppLife):
     ) -> None:
         if clash := _SET_BY_REQUESTS & set(settings):
             raise TypeError(f"{', '.join(sorted(clash))}: each request says this by name and priority_order")
+        new_task(handler or "", settings)
         self._own: AsyncClient | None = None
         if isinstance(client, str):
             client = self._own = AsyncClient(client)

@@ -25,6 +25,7 @@ from batchyard._app_requests import (
 )
 from batchyard._channel import DEFAULT_TARGET
 from batchyard._names import project_name
+from batchyard._settings import new_task
 from batchyard._sync.app_life import AppLife
 from batchyard._sync.call import call, pages
 from batchyard._sync.client import Client
@@ -56,6 +57,9 @@ class AppBatches(AppLife):
         timeout: seconds for each call, its repetitions included; for an upload: seconds without progress.
         settings: what `TaskSettings` lists, for every new batch: parameters, labels, max_retry_count, …; but for
             display_name and priority, which requests give.
+
+    Raises:
+        TypeError, ValueError: a setting that does not exist, or a value that it cannot have.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class AppBatches(AppLife):
     ) -> None:
         if clash := _SET_BY_REQUESTS & set(settings):
             raise TypeError(f"{', '.join(sorted(clash))}: each request says this by name and priority_order")
+        new_task(handler or "", settings)
         self._own: Client | None = None
         if isinstance(client, str):
             client = self._own = Client(client)
