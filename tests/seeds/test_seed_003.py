@@ -178,15 +178,15 @@ def test_all_conditions_hold_together(batches: Any, made: list[AppBatch], projec
     assert [batch.name for batch in found] == ["ab", "é", 'q"\\*']
     request = AppBatchSearchRequest(after_id=made[2].id, id_lt=made[5].id)
     assert list(batches.get_app_batches(project, request, batch_size=1)) == made[3:5]
-    first, wanted, last = made[0], made[3], made[-1]
-    every = {
-        **{"after_id": first.id, "status": "NEW", "id_lt": last.id, "id_lte": last.id},
-        **{"id_gt": first.id, "id_gte": first.id, "name_lt": "ê", "name_lte": "é", "name_gt": "z", "name_gte": "z"},
-        **{"created_lt": last.created_at, "created_lte": last.created_at},
-        **{"created_gt": first.created_at, "created_gte": first.created_at},
+    first, last = made[0], made[-1]
+    bounds = {"id": (first.id, last.id), "name": ("z", "ê"), "created": (first.created_at, last.created_at)}
+    every = {"after_id": first.id, "status": "NEW"} | {
+        f"{name}_{bound}": high if bound in {"lt", "lte"} else low
+        for name, (low, high) in bounds.items()
+        for bound in COMPARED
     }
     assert list(every) == [name for name, _, _ in PARAMETERS[1:-1]]
-    assert list(batches.get_app_batches(project, **every)) == [wanted]
+    assert list(batches.get_app_batches(project, **every)) == [made[3]]
 
 
 def test_every_status(client: Any, batches: Any, project: str, gate: Path) -> None:
