@@ -330,6 +330,8 @@ def test_requests_and_fields_do_not_mix(batches: Any, project: str) -> None:
                 method(project, given, **fields)
     with pytest.raises(TypeError, match="name"):
         batches.create(project, AppBatchCreateRequest(), name="n")
+    with pytest.raises(TypeError, match="not one dict"):
+        batches.create(project, items={"value": 1})
     with pytest.raises(TypeError, match="batch_id"):
         batches.items(project, items=[])
 

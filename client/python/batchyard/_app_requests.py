@@ -15,7 +15,7 @@ from batchyard import _payload
 from batchyard._app_batch import STATUS_OF_STATE, AppBatch, ItemsImport, PriorityOrder, known
 from batchyard._app_errors import ApiError, api_error
 from batchyard._errors import ErrorDetail, FieldViolation, InvalidArgumentError
-from batchyard._records import RECORD_BYTES
+from batchyard._records import RECORD_BYTES, check_records
 from batchyard.v1 import record_pb2
 
 if TYPE_CHECKING:
@@ -228,13 +228,16 @@ def pack_items(
     Raises:
         ValidationApiError: an item has no form on the wire or is too large, unless these are to be ignored.
         ValueError: copies are to be recognized.
+        TypeError: a str, bytes or mapping was given where items belong.
     """
     if request.force_new_original is False:
         raise ValueError("force_new_original=False: items are never recognized as copies of earlier ones")
+    items = () if request.items is None else request.items
+    check_records(items)
     records: list[record_pb2.RecordInput] = []
     errors: dict[int, str] = {}
     position = -1
-    for position, item in enumerate(request.items or ()):
+    for position, item in enumerate(items):
         try:
             records.append(_packed(item))
         except (ValueError, TypeError) as error:
