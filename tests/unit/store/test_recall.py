@@ -81,11 +81,11 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     for _ in range(2):
         assert not (await store.get_info(task.name)).live
         assert not (await store.get_operation(task.operation_name))[0].done
-        assert (await store.list_tasks("p", None, 10, make.BIG)).count == 1
+        assert (await make.list_page(store)).count == 1
     started = await store.update_task(task.name, lambda it: it.enter(TaskState.QUEUED, 5), None)
     assert (await store.get_info(task.name)).live
     assert (await store.get_operation(task.operation_name))[1] == started
-    assert (await store.list_tasks("p", None, 10, make.BIG)).live == [(0, task.key)]
+    assert (await make.list_page(store)).live == [(0, task.key)]
     await make.finish(store, started)
     assert (await store.get_operation(task.operation_name))[0].done
     await store.delete_operation(task.operation_name)
@@ -94,7 +94,7 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     await store.delete_task(task.name, make.allow_delete, None)
     with pytest.raises(NotFound):
         await store.get_info(task.name)
-    assert (await store.list_tasks("p", None, 10, make.BIG)).count == 0
+    assert (await make.list_page(store)).count == 0
     await store.close()
 
 
