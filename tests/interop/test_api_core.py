@@ -121,8 +121,11 @@ def test_get_list_delete(channel: grpc.Channel, client: OperationsClient) -> Non
         client.get_operation(name)
     assert missing.value.reason == "RESOURCE_NOT_FOUND"
     assert name not in {each.name for each in client.list_operations(PROJECT, "")}
-    with pytest.raises(exceptions.InvalidArgument):
-        list(client.list_operations(PROJECT, "done=true"))
+    assert draft in {each.name for each in client.list_operations(PROJECT, "done=false")}
+    assert all(each.done for each in client.list_operations(PROJECT, "done=true"))
+    with pytest.raises(exceptions.InvalidArgument) as refused:
+        list(client.list_operations(PROJECT, "done=perhaps"))
+    assert refused.value.reason == "INVALID_FILTER"
 
 
 def test_list_by_page(channel: grpc.Channel, client: OperationsClient) -> None:

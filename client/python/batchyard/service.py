@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+_OPEN = "NOT (state = SUCCEEDED OR state = FAILED OR state = CANCELLED)"
+
 __all__ = ["Artifacts", "Batch", "BatchResponse", "Service", "ServiceResponse"]
 
 
@@ -109,13 +111,13 @@ class Service:
         return Batch(self, execution_id=execution_id)
 
     def list_batch_executions(self) -> list[str]:
-        """Return the ids of the executions of this service that have not ended, newest first. Reads all tasks.
+        """Return the ids of the executions of this service that have not ended, newest first.
 
         Raises:
             RpcError: not answered within the timeout, or refused.
         """
-        found = self._client.batch.list_info(timeout=self._timeout)
-        return [info.task_id for info in found if info.handler == self._name and not info.state.is_final]
+        found = self._client.batch.list_info(filter=f'handler = "{self._name}" AND {_OPEN}', timeout=self._timeout)
+        return [info.task_id for info in found]
 
     def capabilities(self) -> dict[str, Any]:
         """Return what the server says about the handler: api, name, description, kind, isolation, available.
