@@ -56,6 +56,8 @@ RECORDS = Limit(field="records", maximum=100_000_000, unit="records")
 BATCH_CREATE = Limit(field="requests", maximum=1000, unit="requests", minimum=1)
 ARTIFACT_PATH = Limit(field="name", maximum=KIB, unit="bytes", minimum=1)
 ARTIFACT_PREFIX = Limit(field="prefix", maximum=KIB, unit="bytes")
+FILTER = Limit(field="filter", maximum=4 * KIB, unit="bytes")
+FILTER_TERMS = Limit(field="filter", maximum=64, unit="comparisons")
 REASON = Limit(field="reason", maximum=KIB, unit="bytes")
 OUTPUT = Limit(field="output", maximum=MIB, unit="bytes")
 ERROR = Limit(field="error", maximum=16 * KIB, unit="bytes")
@@ -72,6 +74,9 @@ SUBTASKS_TAIL_BYTES = 128  # of a page of subtasks: room for its token
 WATCH_TAIL_BYTES = 512  # of a message with outcomes: room for its names, its time and its token
 TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its token, and what is added to live tasks
 
+FILTER_DEPTH = 32  # levels of parentheses and NOT in a filter
+EXAMINED_TASKS = 50_000  # tasks that are looked at for one page of a list
+EXAMINED_RECORDS = 50_000  # records that are looked at for one page of a list
 FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
 FAILED_REQUESTS_BYTES = 64 * KIB
 WAIT_SECONDS = 60.0  # longest WaitOperation

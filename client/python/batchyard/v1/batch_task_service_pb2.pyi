@@ -98,14 +98,18 @@ class GetBatchTaskRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListBatchTasksRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token")
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class ListBatchTasksResponse(_message.Message):
     __slots__ = ("batch_tasks", "next_page_token")
@@ -116,14 +120,18 @@ class ListBatchTasksResponse(_message.Message):
     def __init__(self, batch_tasks: _Optional[_Iterable[_Union[_batch_task_pb2.BatchTaskInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StreamBatchTasksRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "resume_token")
+    __slots__ = ("parent", "page_size", "resume_token", "filter", "order_by")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     resume_token: str
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class StreamBatchTasksResponse(_message.Message):
     __slots__ = ("batch_tasks", "resume_token")
@@ -152,16 +160,18 @@ class WatchBatchTaskRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_records: bool = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
 
 class WatchBatchTasksRequest(_message.Message):
-    __slots__ = ("parent", "resume_token", "include_records", "view")
+    __slots__ = ("parent", "resume_token", "include_records", "view", "filter")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_RECORDS_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     parent: str
     resume_token: str
     include_records: bool
     view: _record_pb2.RecordInfo.View
-    def __init__(self, parent: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_records: bool = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ...) -> None: ...
+    filter: str
+    def __init__(self, parent: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_records: bool = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class CancelBatchTaskRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id", "reason")
@@ -174,6 +184,32 @@ class CancelBatchTaskRequest(_message.Message):
     request_id: str
     reason: str
     def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelBatchTasksRequest(_message.Message):
+    __slots__ = ("parent", "page_token", "filter", "request_id", "validate_only", "reason")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_token: str
+    filter: str
+    request_id: str
+    validate_only: bool
+    reason: str
+    def __init__(self, parent: _Optional[str] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelBatchTasksResponse(_message.Message):
+    __slots__ = ("cancelled_count", "next_page_token", "batch_tasks")
+    CANCELLED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TASKS_FIELD_NUMBER: _ClassVar[int]
+    cancelled_count: int
+    next_page_token: str
+    batch_tasks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cancelled_count: _Optional[int] = ..., next_page_token: _Optional[str] = ..., batch_tasks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PauseBatchTaskRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id")
@@ -268,20 +304,22 @@ class GetRecordRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class ListRecordsRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token", "order", "view", "generation")
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order", "view", "generation")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
+    filter: str
     order: _record_pb2.RecordInfo.Order
     view: _record_pb2.RecordInfo.View
     generation: int
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class ListRecordsResponse(_message.Message):
     __slots__ = ("records", "next_page_token", "resume_token")
@@ -294,20 +332,22 @@ class ListRecordsResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[_record_pb2.RecordInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class StreamRecordsRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "resume_token", "order", "view", "generation")
+    __slots__ = ("parent", "page_size", "resume_token", "filter", "order", "view", "generation")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     resume_token: str
+    filter: str
     order: _record_pb2.RecordInfo.Order
     view: _record_pb2.RecordInfo.View
     generation: int
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., resume_token: _Optional[str] = ..., filter: _Optional[str] = ..., order: _Optional[_Union[_record_pb2.RecordInfo.Order, str]] = ..., view: _Optional[_Union[_record_pb2.RecordInfo.View, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class StreamRecordsResponse(_message.Message):
     __slots__ = ("records", "resume_token")

@@ -103,6 +103,11 @@ class BatchTaskServiceStub(object):
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTaskRequest.SerializeToString,
                 response_deserializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
                 _registered_method=True)
+        self.CancelBatchTasks = channel.unary_unary(
+                '/batchyard.v1.BatchTaskService/CancelBatchTasks',
+                request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksRequest.SerializeToString,
+                response_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksResponse.FromString,
+                _registered_method=True)
         self.PauseBatchTask = channel.unary_unary(
                 '/batchyard.v1.BatchTaskService/PauseBatchTask',
                 request_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.PauseBatchTaskRequest.SerializeToString,
@@ -258,20 +263,24 @@ class BatchTaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBatchTasks(self, request, context):
-        """Lists the batch tasks of a project, newest first, by page (AIP-158).
+        """Lists the batch tasks of a project, by page (AIP-158): all or those of a filter (AIP-160), newest first or in another
+        order (AIP-132).
 
-        A project that nobody used is empty. A page stops at 3.5 MiB. Errors: INVALID_ARGUMENT (INVALID_FIELD,
-        INVALID_TOKEN).
+        A project that nobody used is empty. A page stops at 3.5 MiB, and where a filter finds little after 50,000 tasks that
+        were looked at: it may then be short, or empty, and yet have a next_page_token. Errors: INVALID_ARGUMENT
+        (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER, INVALID_ORDER_BY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamBatchTasks(self, request, context):
-        """Streams all batch tasks of a project, newest first, as they are when reached, and ends.
+        """Streams the batch tasks of a project, all or those of a filter, newest first or in another order, as they are when
+        reached, and ends.
 
-        A cut stream goes on after what was delivered when called with the last resume_token. A message stops at 256 KiB.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN).
+        A cut stream goes on after what was delivered when called with the last resume_token. A message stops at 256 KiB; one
+        without tasks says how far the search has come. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN,
+        INVALID_FILTER, INVALID_ORDER_BY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,7 +322,9 @@ class BatchTaskServiceServicer(object):
         include_records the outcomes that are committed after a task's snapshot come too; those before it are read by
         StreamRecords. Of a task that was deleted meanwhile they are left out. When nothing happens for 15 seconds a
         message has only a token. Resumed like WatchBatchTask. A project that nobody used has no tasks yet.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
+        With a filter only tasks are told that match it, each change by what the task is when it is told; one that no longer
+        matches is not told of until it does.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -327,6 +338,18 @@ class BatchTaskServiceServicer(object):
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (RESOURCE_NOT_FOUND), FAILED_PRECONDITION (TASK_COMPLETED),
         ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED).
         Idempotent while CANCELLING, whatever it is stopped for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBatchTasks(self, request, context):
+        """Stops the batch tasks of a project that match a filter, as CancelBatchTask does each, at most 1000 in one call.
+
+        Those that are final already, or being stopped, are passed over. A call looks at 50,000 tasks at most; there may be
+        more while next_page_token is set: call again with it. What one call stops is durable, as a whole, when it answers.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Idempotent: what was stopped is not stopped, nor counted, again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -425,8 +448,9 @@ class BatchTaskServiceServicer(object):
     def ListRecords(self, request, context):
         """Lists the records of a batch task by page (AIP-158), in every state of the task.
 
-        A page stops at 3.5 MiB, never before one record. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN),
-        NOT_FOUND (RESOURCE_NOT_FOUND).
+        A page stops at 3.5 MiB, never before one record, and where a filter finds little after 50,000 records that were
+        looked at: it may then be short, or empty, and yet have a next_page_token. Errors: INVALID_ARGUMENT (INVALID_FIELD,
+        INVALID_TOKEN, INVALID_FILTER), NOT_FOUND (RESOURCE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -436,8 +460,9 @@ class BatchTaskServiceServicer(object):
         """Streams the records of a batch task as they are when reached, and ends at the present.
 
         A cut stream goes on after what was delivered when called with the last resume_token; in COMPLETION order the last
-        token later also continues with the outcomes committed since. A message stops at 256 KiB, never before one record.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN), NOT_FOUND (RESOURCE_NOT_FOUND).
+        token later also continues with the outcomes committed since. A message stops at 256 KiB, never before one record;
+        one without records says how far the search for those of a filter has come.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER), NOT_FOUND (RESOURCE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -575,6 +600,11 @@ def add_BatchTaskServiceServicer_to_server(servicer, server):
                     servicer.CancelBatchTask,
                     request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTaskRequest.FromString,
                     response_serializer=batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.SerializeToString,
+            ),
+            'CancelBatchTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBatchTasks,
+                    request_deserializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksRequest.FromString,
+                    response_serializer=batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksResponse.SerializeToString,
             ),
             'PauseBatchTask': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseBatchTask,
@@ -961,6 +991,33 @@ class BatchTaskService(object):
             '/batchyard.v1.BatchTaskService/CancelBatchTask',
             batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTaskRequest.SerializeToString,
             batchyard_dot_v1_dot_batch__task__pb2.BatchTaskInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchyard.v1.BatchTaskService/CancelBatchTasks',
+            batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksRequest.SerializeToString,
+            batchyard_dot_v1_dot_batch__task__service__pb2.CancelBatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

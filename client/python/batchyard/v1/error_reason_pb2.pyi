@@ -30,6 +30,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESUME_TOKEN_EXPIRED: _ClassVar[ErrorReason]
     OFFSET_BEYOND_END: _ClassVar[ErrorReason]
     ARTIFACT_DAMAGED: _ClassVar[ErrorReason]
+    INVALID_FILTER: _ClassVar[ErrorReason]
+    INVALID_ORDER_BY: _ClassVar[ErrorReason]
     ALL_RECORDS_FAILED: _ClassVar[ErrorReason]
     TASK_CANCELLED: _ClassVar[ErrorReason]
     PROCESS_NOT_REAPED: _ClassVar[ErrorReason]
@@ -71,6 +73,8 @@ ETAG_MISMATCH: ErrorReason
 RESUME_TOKEN_EXPIRED: ErrorReason
 OFFSET_BEYOND_END: ErrorReason
 ARTIFACT_DAMAGED: ErrorReason
+INVALID_FILTER: ErrorReason
+INVALID_ORDER_BY: ErrorReason
 ALL_RECORDS_FAILED: ErrorReason
 TASK_CANCELLED: ErrorReason
 PROCESS_NOT_REAPED: ErrorReason
