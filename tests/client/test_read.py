@@ -130,10 +130,10 @@ def test_listing_tasks(client: Any, server: FakeServer) -> None:
     server.stream_cuts.extend([1, 1, 0])
     assert [info.task_id for info in client.batch.list_info()] == made[::-1]
     assert [op.task_id for op in client.batch.list_operations(page_size=4)] == made[::-1]
-    for status in (BatchTaskStatus.COMPLETED, "completed", 4):
+    for status in (BatchTaskStatus.COMPLETED, "completed", "STATUS_COMPLETED", 4):
         assert [info.task_id for info in client.batch.list_info(status=status)] == [made[3]]
     assert len(list(client.batch.list_info(status=0))) == 9
-    for wrong in ("STATUS_COMPLETED", 99):
+    for wrong in ("SUCCEEDED", 99):
         with pytest.raises(ValueError, match="not a valid BatchTaskStatus"):
             list(client.batch.list_info(status=wrong))
     info = next(iter(client.batch.list_info(status="completed")))

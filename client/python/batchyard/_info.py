@@ -188,6 +188,26 @@ class BatchTaskInfo:
         return time_of(self.message, "expire_time")
 
     @property
+    def folder_id(self) -> str:
+        """Id of the project, under its name in Yandex's SDK, as are the three below."""
+        return self.message.name.split("/")[1]
+
+    @property
+    def created_at(self) -> datetime | None:
+        """`create_time`."""
+        return self.create_time
+
+    @property
+    def started_at(self) -> datetime | None:
+        """`start_time`."""
+        return self.start_time
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """`end_time`."""
+        return self.end_time
+
+    @property
     def archived(self) -> bool:
         """A mark for people who want to see it no more."""
         return self.message.archived

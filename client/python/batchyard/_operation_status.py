@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from google.longrunning.operations_pb2 import Operation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OperationStatus:
     """What was last heard of an operation.
 
@@ -26,9 +26,9 @@ class OperationStatus:
     """
 
     done: bool
-    error: OperationErrorInfo | None = None
-    response: Any | None = None
-    metadata: Any | None = None
+    error: OperationErrorInfo | None
+    response: Any | None
+    metadata: Any | None
 
     @classmethod
     def of(cls, operation: Operation) -> OperationStatus:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import enum
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from google.protobuf import text_format
+from google.protobuf import json_format
 
 from batchyard._error_map import unpack_any
 from batchyard.v1 import batch_task_pb2
@@ -37,18 +39,24 @@ class BatchTaskStatus(enum.IntEnum):
 
     @classmethod
     def coerce(cls, value: BatchTaskStatus | str | int) -> BatchTaskStatus:
-        """Accept a member, its number, or its name in any case.
+        """Accept a member, its number, or its name.
+
+        A name may be of any case, begin with `STATUS_` or `BATCH_TASK_STATUS_`, and have CANCELLED for CANCELED.
 
         Raises:
             ValueError: no such member.
-            TypeError: another type.
+            TypeError: another type; also another enum, such as `BatchTaskState`, whose numbers mean something else.
         """
+        if isinstance(value, cls):
+            return value
         if isinstance(value, str):
+            name = value.strip().upper().removeprefix("BATCH_TASK_STATUS_").removeprefix("STATUS_")
             try:
-                return cls[value.upper()]
+                return cls[_SPELLINGS.get(name, name)]
             except KeyError:
                 raise ValueError(f"{value!r} is not a valid BatchTaskStatus") from None
-        if not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not check types
+        # Callers may not check types.
+        if not isinstance(value, int) or isinstance(value, (bool, enum.Enum)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a BatchTaskStatus, str or int is needed, not {type(value).__name__}")
         return cls(value)
 
@@ -80,6 +88,8 @@ class BatchTaskStatus(enum.IntEnum):
         return "failed" if self.is_failed else "running"
 
 
+# Other spellings of members, without prefix.
+_SPELLINGS: Final = {"CANCELLED": "CANCELED", "UNSPECIFIED": "STATUS_UNSPECIFIED"}
 _State = batch_task_pb2.BatchTaskInfo.State
 _STATUS_OF_STATE: dict[int, BatchTaskStatus] = {
     0: BatchTaskStatus.STATUS_UNSPECIFIED,
@@ -95,28 +105,33 @@ _STATUS_OF_STATE: dict[int, BatchTaskStatus] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OperationErrorInfo:
     """Why an operation failed.
 
     Attributes:
         code: a `google.rpc.Code`, never 0.
         message: text for people.
-        details: each detail as one line of text, None if there are none.
+        details: each detail as JSON text, one line: the protobuf JSON of an Any, `@type` beside its fields. One of an
+            unknown type has its bytes in base64 as `value`. None if there are none.
     """
 
     code: int
     message: str
-    details: Iterable[str] | None = None
+    details: Iterable[str] | None
 
     @classmethod
     def of(cls, status: Status) -> OperationErrorInfo:
         """Make one from a `google.rpc.Status`."""
-        return cls(status.code, status.message, [_detail_line(d) for d in status.details] or None)
+        return cls(status.code, status.message, tuple(map(_detail_json, status.details)) or None)
 
 
-def _detail_line(packed: AnyMessage) -> str:
-    message = unpack_any(packed)
-    if message is None:
-        return f"{packed.TypeName()} {{ {len(packed.value)} bytes }}"
-    return f"{packed.TypeName()} {{ {text_format.MessageToString(message, as_one_line=True)} }}"
+def _detail_json(packed: AnyMessage) -> str:
+    known = unpack_any(packed) is not None  # also one whose bytes are not of its type counts as unknown
+    try:
+        said = json_format.MessageToDict(packed) if known else None
+    except (TypeError, ValueError):  # a known type that holds an Any of an unknown one
+        said = None
+    if said is None:
+        said = {"@type": packed.type_url, "value": base64.b64encode(packed.value).decode("ascii")}
+    return json.dumps(said, ensure_ascii=False)

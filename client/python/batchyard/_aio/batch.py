@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from google.longrunning import operations_pb2
+
 from batchyard._aio.call import call, stream
 from batchyard._aio.many import AsyncMany
 from batchyard._aio.operation import metadata_of
 from batchyard._aio.result import View
 from batchyard._aio.task import AsyncBatchTaskOperation, Scope
 from batchyard._aio.watch import wanted, watch_tasks
-from batchyard._errors import BatchyardError
+from batchyard._errors import BatchyardError, InvalidArgumentError, NotFoundError
 from batchyard._info import BatchTaskInfo
 from batchyard._names import child_name, derived_id, project_name
 from batchyard._progress import Progress, Reporter
@@ -208,14 +210,34 @@ class AsyncBatch:
 
         Args:
             task: id or resource name, looked up on the server; or a `BatchTaskInfo`, taken as it is without a call.
-            timeout: seconds.
+                If no task has this id: the id of an operation of one; the handle is then of that generation.
+            timeout: seconds, of each call.
 
         Raises:
             NotFoundError: there is no such task.
             RpcError: not answered within `timeout` seconds, or refused.
         """
-        info = task if isinstance(task, BatchTaskInfo) else await self.get_info(task, timeout=timeout)
+        try:
+            info = task if isinstance(task, BatchTaskInfo) else await self.get_info(task, timeout=timeout)
+        except NotFoundError:
+            found = await self._get_by_operation(str(task), timeout)
+            if found is None:
+                raise
+            return found
         return AsyncBatchTaskOperation(self._connection, info.name, info.operation, info.generation)
+
+    async def _get_by_operation(self, operation_id: str, timeout: float) -> AsyncBatchTaskOperation | None:
+        """Return the handle of the task that an operation is of, None if there is no operation of this id."""
+        if "/" in operation_id:
+            return None
+        name = child_name(self._connection.project, "operations", operation_id)
+        request = operations_pb2.GetOperationRequest(name=name)
+        try:
+            operation = await call(self._connection.operations.GetOperation, request, timeout)
+        except (NotFoundError, InvalidArgumentError):
+            return None
+        task = metadata_of(operation)
+        return AsyncBatchTaskOperation(self._connection, task.batch_task, operation.name, task.generation)
 
     async def get_info(self, task: str, *, timeout: float = 60) -> BatchTaskInfo:
         """Read one batch task by id or resource name.
@@ -321,8 +343,8 @@ class AsyncBatch:
 
         Args:
             page_size: most tasks in one message of the stream.
-            status: only tasks of this status; a member of `BatchTaskStatus`, its name or number. Checked here, not on
-                the server: all tasks are read.
+            status: only tasks of this status; what `BatchTaskStatus.coerce` accepts: a member, its name or number.
+                Checked here, not on the server: all tasks are read. Unset, or STATUS_UNSPECIFIED: all.
             timeout: seconds to wait for one message.
 
         Raises:
