@@ -175,9 +175,9 @@ def _condition(options: Any) -> tuple[str, Any] | None:
     return given[0] if given else None
 
 
-def _bare(etag: str) -> str:
-    """Return an etag without the quotes of HTTP."""
-    return etag.removeprefix("W/").strip('"')
+def _quoted(etag: str) -> str:
+    """Return an etag as the server gives it out, in quotes."""
+    return '"' + etag.removeprefix("W/").strip('"') + '"'
 
 
 def holds(condition: tuple[str, Any], etag: str, modified: datetime | None) -> bool:
@@ -188,7 +188,7 @@ def holds(condition: tuple[str, Any], etag: str, modified: datetime | None) -> b
     """
     field, value = condition
     if field in {"if_match", "if_none_match"}:
-        same = value == "*" or _bare(value) == etag
+        same = value == "*" or _quoted(value) == etag
         return same if field == "if_match" else not same
     since = cast("datetime", value)
     if since.tzinfo is None:
@@ -224,7 +224,7 @@ def etag_for(call: JobCall, task_id: str, options: Any) -> str:
     if condition is None or condition == ("if_match", "*"):
         return ""
     if condition[0] == "if_match":
-        return _bare(condition[1])
+        return _quoted(condition[1])
     info = call.info(task_id)
     if not holds(condition, info.etag, info.update_time):
         raise refused(412, "ConditionNotMet", f"{condition[0]} does not hold of {info.name}")

@@ -12,7 +12,12 @@ from batchyard._task_errors import (
     Response,
 )
 from batchyard._task_failure import ErrorCategory, ExecutionResult, FailureInformation, NameValuePair
+from batchyard._task_files import FileProperties, NodeFile
 from batchyard._task_options import (
+    FileDeleteFromTaskOptions,
+    FileGetFromTaskOptions,
+    FileGetPropertiesFromTaskOptions,
+    FileListFromTaskOptions,
     TaskAddCollectionOptions,
     TaskAddOptions,
     TaskDeleteOptions,
@@ -54,8 +59,14 @@ __all__ = [
     "ErrorMessage",
     "ExecutionResult",
     "FailureInformation",
+    "FileDeleteFromTaskOptions",
+    "FileGetFromTaskOptions",
+    "FileGetPropertiesFromTaskOptions",
+    "FileListFromTaskOptions",
+    "FileProperties",
     "MultiInstanceSettings",
     "NameValuePair",
+    "NodeFile",
     "NotModified",
     "Paged",
     "Response",

@@ -215,9 +215,9 @@ class CloudTask(_Selected):
         return self.info.task_id
 
     @_Field
-    def display_name(self) -> str:
-        """Text for people."""
-        return self.info.display_name
+    def display_name(self) -> str | None:
+        """Text for people; None if there is none."""
+        return self.info.display_name or None
 
     @_Field
     def url(self) -> str:
