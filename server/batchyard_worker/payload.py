@@ -32,7 +32,6 @@ _LONG_RUN = b"0" * 19
 _BEFORE_NUMBER = b":,[- \t\r\n"
 _NUMBER = b"0123456789.eE+- \t\r\n"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LEAST_OVERHEAD = 64
 
 
 def has_long_digits(data: bytes) -> bool:

@@ -5,13 +5,56 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
+import psutil
 import pytest
 
 from batchyard import AsyncClient, BatchTaskStatus, Client, RichProgress
 from tests.client.fake_server import FakeServer
+from tests.support.eventually import eventually
+from tests.support.server import SECONDS
+
+# Wait for task `t`, and once interrupted say what is left, make some calls in which a poll left behind would be seen,
+# and stay until told to go.
+PROGRAMS = {
+    "sync": """
+import sys, threading
+from batchyard import Client
+with Client(sys.argv[1]) as client:
+    operation = client.batch.get("t")
+    try:
+        operation.wait(poll_interval=0.01)
+    except KeyboardInterrupt:
+        left = [thread.name for thread in threading.enumerate()]
+        for _ in range(50):
+            operation.get_status()
+        print(left, flush=True)
+        sys.stdin.readline()
+        raise
+""",
+    "aio": """
+import asyncio, sys, threading
+from batchyard import AsyncClient
+async def main():
+    async with AsyncClient(sys.argv[1]) as client:
+        operation = await client.batch.get("t")
+        try:
+            await operation.wait(poll_interval=0.01)
+        except asyncio.CancelledError:
+            left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+            left += [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for _ in range(50):
+                await operation.get_status()
+            print(left, flush=True)
+            sys.stdin.readline()
+            raise
+asyncio.run(main())
+""",
+}
 
 
 def interrupt_when(server: FakeServer, predicate: Any) -> threading.Thread:
@@ -68,6 +111,32 @@ def test_ctrl_c_in_an_upload_removes_the_draft(server: FakeServer) -> None:
         (task,) = server.tasks.values()
         server.until(lambda: not task.appending)
         assert task.deleted
+
+
+@pytest.mark.parametrize("in_a_poll", [True, False])
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_ctrl_c_ends_a_program_that_waits(server: FakeServer, kind: str, in_a_poll: bool) -> None:
+    server.early_waits = 0 if in_a_poll else sys.maxsize
+    with Client(server.target) as client:
+        client.batch.run("echo", [1], task_id="t")
+    arguments = [sys.executable, "-c", PROGRAMS[kind], server.target]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
+        server.until(lambda: server.waiting == 1 if in_a_poll else server.calls["WaitOperation"] > 3)
+        if in_a_poll:  # and the program has come to rest in it, see `interrupt_when`
+            eventually(lambda: psutil.Process(program.pid).status() == psutil.STATUS_SLEEPING, SECONDS)
+        program.send_signal(signal.SIGINT)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "['MainThread']\n"
+        server.until(lambda: server.waiting == 0)  # while the program lives
+        calls = server.calls["WaitOperation"]
+        _, errors = program.communicate("go\n", SECONDS)
+    assert program.returncode == -signal.SIGINT, "of which a shell makes 130"
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert server.calls["GetOperation"] == 50
+    assert calls == 1 if in_a_poll else calls > 3
+    assert server.calls["WaitOperation"] == calls
+    assert "CancelOperation" not in server.calls
 
 
 def test_no_thread_of_ours_stays(server: FakeServer) -> None:

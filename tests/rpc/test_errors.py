@@ -24,8 +24,6 @@ from tests.support.server import Served
 R = Reason
 NO_UUID = "00000000-0000-1000-8000-000000000000"  # version 1
 TASK = "batchyard.dev/BatchTask"
-HANDLER = "batchyard.dev/Handler"
-OPERATION = "longrunning.googleapis.com/Operation"
 
 
 @dataclass

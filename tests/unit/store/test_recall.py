@@ -98,6 +98,32 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     await store.close()
 
 
+async def test_what_is_known_of_a_commit_is_what_would_be_read(tmp_path: pathlib.Path) -> None:
+    store = await opened(tmp_path)
+
+    async def known_and_read() -> bool:
+        return [await store.get_operation(task.operation_name)] == await store.list_operations("p", None, 2)
+
+    task = await store.create_task(make.new_task("t", 2, draft=True), None)
+    assert await known_and_read()
+    task = await store.update_task(task.name, lambda it: it.enter(TaskState.QUEUED, 5), None)
+    assert await known_and_read()
+    await make.finish(store, task)
+    assert await known_and_read()
+    task = await store.update_task(task.name, lambda it: it, None)
+    assert await known_and_read()
+    await store.close()
+
+
+async def test_the_operation_of_a_new_task_is_not_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await opened(tmp_path)
+    task = await store.create_task(make.new_task("t", 1), None)
+    monkeypatch.setattr(store, "_readers", None)
+    assert (await store.get_operation(task.operation_name))[1] == task
+    monkeypatch.undo()
+    await store.close()
+
+
 async def test_a_task_may_have_the_id_of_an_operation(tmp_path: pathlib.Path) -> None:
     store = await opened(tmp_path)
     first = await store.create_task(make.new_task("t", 1, draft=True), None)

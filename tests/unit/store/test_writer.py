@@ -233,7 +233,7 @@ async def test_a_fault_of_ours_is_not_called_the_disks(store: SqliteStore) -> No
 async def test_the_log_is_moved_into_the_file_as_it_grows(
     store: SqliteStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 8)
+    monkeypatch.setattr(writer, "CHECKPOINT_BYTES", 8 * files.PAGE_SIZE)
     for number in range(20):
         await store.create_task(make.new_task(f"t{number}", 20, size=5_000), None)
     await store.writer.submit(lambda _: None)  # the writer is past the checkpoint that may follow an answer

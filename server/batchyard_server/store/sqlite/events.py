@@ -34,7 +34,7 @@ _TRIMMED = 500  # at once
 
 _WATCHED = (
     f"SELECT {operations.COLUMNS}, first_sequence, {tasks.COLUMNS} "
-    "FROM task CROSS JOIN operation ON operation.key = task.key * 1048576 + task.generation "
+    f"FROM task CROSS JOIN operation ON operation.key = {operations.KEY_OF_TASK} "
     "WHERE task.project = ? AND task.id_fold IS NOT NULL"
 )
 WATCHED = f"{_WATCHED} AND task.id_fold = ?"

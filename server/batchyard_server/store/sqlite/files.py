@@ -19,7 +19,7 @@ from batchyard_server.store.errors import DamagedStore, DirectoryLocked, Foreign
 from batchyard_server.store.sqlite import migrate
 
 OLDEST_LIBRARY = (3, 51, 3)  # older ones can corrupt the file when the WAL is reset under several connections
-PAGE_SIZE = 8192  # larger ones upload a tenth faster, but each small commit writes some ten pages whole
+PAGE_SIZE = 4096  # each small commit writes some ten pages whole: larger ones upload faster, and answer later
 WAL_BYTES = 64 * 1024 * 1024
 CHECKED_WHOLE_BYTES = 64 * 1024 * 1024  # up to this size every page is checked at start
 _HEADER = b"SQLite format 3\0"

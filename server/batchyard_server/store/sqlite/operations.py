@@ -26,6 +26,7 @@ GENERATIONS = (
     "SELECT base_generation, first_sequence FROM operation INDEXED BY operation_by_generation "
     f"WHERE key BETWEEN ? AND ? AND key & {_GENERATIONS - 1} > 1 ORDER BY key"
 )
+KEY_OF_TASK = f"task.key * {_GENERATIONS} + task.generation"  # of its present generation: see key_of
 _LATEST = 2**63 - 1
 _INSERT = Rows(2, "INSERT INTO operation VALUES", "(?, ?, ?, ?, 0, x'', x'', ?, ?)", whole=True)
 FINISH = Rows(
@@ -96,6 +97,21 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:
     """Base and first completion number of each generation of a task from 2 on. A deleted operation tells them too."""
     return [(base, first) for base, first in reader.run(GENERATIONS, keys_of(task_key))]
+
+
+def first_of(task: Task) -> Operation | None:
+    """The operation of a task in its first generation while that has not ended; None if it is another or is gone."""
+    if task.generation > 1 or not task.operation or task.state.is_final:
+        return None
+    return Operation(
+        operation_id=task.operation,
+        project=task.project,
+        task_key=task.key,
+        generation=1,
+        create_us=task.create_us,
+        metadata=b"",
+        result=b"",
+    )
 
 
 def insert(tx: Transaction, task: Task, create_us: int) -> None:

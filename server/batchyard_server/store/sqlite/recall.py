@@ -44,14 +44,18 @@ class Recall:
             self._known.move_to_end(question)
             return known[0]  # pyright: ignore[reportReturnType] - what was put under this question
         found = read()
-        task_key, size = depends(found)
+        self.learn(question, found, *depends(found))
+        return found
+
+    def learn(self, question: Hashable, answer: object, task_key: int, size: int) -> None:
+        """Know the answer without having asked; the rest is as of `get`."""
+        self.forget(question)
         size += _ENTRY_BYTES
-        self._known[question] = (found, task_key, size)
+        self._known[question] = (answer, task_key, size)
         self._of_task.setdefault(task_key, set()).add(question)
         self._bytes += size
         while self._bytes > self._most:
             self.forget(next(iter(self._known)))
-        return found
 
     def forget(self, question: Hashable) -> None:
         """Read it again when it is asked again."""

@@ -25,6 +25,7 @@ from batchyard_server.model.task import (
 )
 from batchyard_server.store.log_store import NO_LOGS
 from batchyard_server.store.protocols import (
+    Change,
     Decide,
     LiveTask,
     Subscriber,
@@ -63,6 +64,7 @@ from batchyard_server.store.sqlite.writer import Ended, Writer
 log = logging.getLogger(__name__)
 
 _READ_HERE_ROWS = 128  # a list page up to this size: its rows were stored one after the other, so they are few pages
+_EXPECTED = 64  # changes in one commit up to which those who made them may ask for their operations next
 _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
 
 
@@ -131,6 +133,8 @@ class SqliteStore(LogReads, Shelf):
         """On the loop, after a group: the subscribers first, then the callers."""
         if committed:
             self._recall.on_events(committed)
+            if len(committed) <= _EXPECTED:
+                self._expect(committed)
             self._on_logged(committed)
             for subscriber in list(self._subscribers):
                 try:
@@ -144,6 +148,17 @@ class SqliteStore(LogReads, Shelf):
                 future.set_result(result)
             else:
                 future.set_exception(error)
+
+    def _expect(self, committed: Sequence[TaskEvent]) -> None:
+        """Who made a task waits for its operation next, and who waited may look at it again: both are known here."""
+        for event in committed:
+            task, operation = event.task, event.operation
+            if event.change is Change.STATE and operation is None:
+                operation = operations.first_of(task)
+            if operation is not None:
+                name = OperationName(task.project, operation.operation_id)
+                size = len(operation.metadata) + len(operation.result) + len(task.fixed)
+                self._recall.learn(("operation", name), (operation, task), task.key, size)
 
     # -- tasks and operations -----------------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ GROUP_BYTES = 8 * 1024 * 1024
 LINGER_NS = 1_000_000
 PATIENCE_SECONDS = 0.005
 FEW_CALLERS = 2  # a lone task's grant and outcome may share a commit; that is not a crowd, and nobody waits for it
-CHECKPOINT_PAGES = 1024  # 8 MiB of log: then it is moved into the file
-LOG_PAGES = 8192  # 64 MiB: then readers are waited for, so that the log begins anew
+CHECKPOINT_BYTES = 8 * 1024 * 1024  # so much log: then it is moved into the file
+LOG_BYTES = 64 * 1024 * 1024  # so much: then readers are waited for, so that the log begins anew
 
 _FSYNC_ERRORS = {
     apsw.mapping_extended_result_codes[name]
@@ -101,6 +101,7 @@ class Writer:
         self._bulk: deque[Mutation] = deque()
         self._closing = False
         self._callers = 0  # in the group before
+        self._page_bytes = tx.connection.pragma("page_size")
         self._log_pages = 0
         self._moved_pages = 0
         self.healthy = True
@@ -331,9 +332,10 @@ class Writer:
         """Move the log into the file when it has grown."""
         if self._log_pages < self._moved_pages:
             self._moved_pages = 0  # the log began anew
-        if self._log_pages - self._moved_pages < CHECKPOINT_PAGES and self._log_pages < LOG_PAGES:
+        long = self._log_pages * self._page_bytes >= LOG_BYTES
+        if not long and (self._log_pages - self._moved_pages) * self._page_bytes < CHECKPOINT_BYTES:
             return
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._log_pages < LOG_PAGES else apsw.SQLITE_CHECKPOINT_RESTART
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if long else apsw.SQLITE_CHECKPOINT_PASSIVE
         try:
             _, self._moved_pages = self._tx.connection.wal_checkpoint(None, mode)
         except apsw.BusyError:
