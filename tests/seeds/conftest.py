@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,14 @@ path = ["{folder}"]
 kind = "python"
 callable = "lives:lives"
 path = ["{folder}"]
+
+[handlers.command]
+kind = "command"
+argv = ["/bin/sh", "-c", "{{command_line}}"]
+
+[handlers.with_environment]
+kind = "command"
+argv = ["{python}", "{seeds}/run_command.py"]
 """
 
 __all__ = ["connect", "server"]
@@ -29,10 +38,15 @@ __all__ = ["connect", "server"]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """`batchyard-server` with the handlers `gated` and `lives` of tests/client/handlers, and one worker."""
+    """`batchyard-server` with one worker and the handlers `gated` and `lives` of tests/client/handlers, and two more.
+
+    `command` and `with_environment` run command lines, as the operator of a server may want it for users of seed 004.
+    """
     folder = tmp_path_factory.mktemp("seeds")
     file = folder / "handlers.toml"
-    file.write_text(HANDLERS.format(folder=Path(__file__).parents[1] / "client" / "handlers"))
+    here = Path(__file__).parent
+    names = {"folder": here.parent / "client" / "handlers", "seeds": here / "handlers", "python": sys.executable}
+    file.write_text(HANDLERS.format(**names))
     with process(folder, "--handlers", str(file)) as running:
         yield running
 

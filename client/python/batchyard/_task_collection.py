@@ -18,7 +18,7 @@ from batchyard._errors import RpcError
 from batchyard._records import INLINE_RECORDS, MessageBuilder, RecordValueError
 from batchyard._retry import Backoff, now
 from batchyard._sync.call import call
-from batchyard._task_errors import TOO_LARGE, BatchError, ErrorMessage, translated
+from batchyard._task_errors import TOO_LARGE, BatchError, ErrorMessage, is_too_large, translated
 from batchyard._task_results import TaskAddResult, TaskAddStatus
 from batchyard._transport_sync import Source, sleep
 from batchyard.v1 import batch_task_service_pb2
@@ -151,11 +151,12 @@ class Addition:
             if len(items) == 1:
                 self._refused(items[0][0], TOO_LARGE[1], str(error))
                 return
-            middle = len(items) // 2
             with self._lock:
-                self._most = min(self._most, middle)
-            self._halve(items[:middle])
-            self._halve(items[middle:])
+                self._most = min(self._most, len(items) // 2)
+            while items:
+                most = self._most  # less than before once a part is too large, too
+                self._halve(items[:most])
+                items = items[most:]
 
     def _settle(self, items: Sequence[tuple[_Item, CreateBatchTaskRequest]]) -> None:
         """Send tasks in one request, and again those that failed for what may pass, a few times."""
@@ -165,7 +166,7 @@ class Addition:
             try:
                 left = self._note(left, self._call([request for _, request in left], deadline))
             except RpcError as error:
-                if error.code is _Code.RESOURCE_EXHAUSTED and not error.reason:
+                if is_too_large(error):
                     raise _TooLargeError(error.message) from error
                 if error.code not in _PASSING:
                     raise

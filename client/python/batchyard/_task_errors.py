@@ -156,9 +156,16 @@ def translated(error: RpcError) -> BatchErrorException:
     return BatchErrorException(BatchError(code, ErrorMessage(error.message), values), status)
 
 
+def is_too_large(error: RpcError) -> bool:
+    """Whether a call was refused for the size of its message: by gRPC, without a reason, unlike a quota; or by us."""
+    if error.code is _Code.RESOURCE_EXHAUSTED:
+        return not error.reason
+    return error.reason == "INVALID_FIELD" and any(not violation.field for violation in error.detail.field_violations)
+
+
 def _kind(error: RpcError) -> tuple[int, str]:
-    if error.code is _Code.RESOURCE_EXHAUSTED and not error.reason:
-        return TOO_LARGE  # gRPC's own refusal of a large message; a quota of ours has a reason
+    if is_too_large(error):
+        return TOO_LARGE
     if error.code is _Code.NOT_FOUND and error.detail.resource_type in _BY_MISSING:
         return _BY_MISSING[error.detail.resource_type]
     return _BY_REASON.get(error.reason) or _BY_CODE.get(error.code, (500, "InternalError"))
