@@ -28,6 +28,11 @@ path = ["{folder}"]
 kind = "command"
 argv = ["/bin/sh", "-c", "{{command_line}}"]
 
+[handlers.alone]
+kind = "command"
+argv = ["/bin/sh", "-c", "{{command_line}}"]
+concurrency = 1
+
 [handlers.with_environment]
 kind = "command"
 argv = ["{python}", "{seeds}/run_command.py"]
@@ -38,9 +43,10 @@ __all__ = ["connect", "server"]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """`batchyard-server` with one worker and the handlers `gated` and `lives` of tests/client/handlers, and two more.
+    """`batchyard-server` with one worker and the handlers `gated` and `lives` of tests/client/handlers, and more.
 
-    `command` and `with_environment` run command lines, as the operator of a server may want it for users of seed 004.
+    `command`, `alone` (one at a time) and `with_environment` run command lines, as the operator of a server may want it
+    for users of seed 004.
     """
     folder = tmp_path_factory.mktemp("seeds")
     file = folder / "handlers.toml"

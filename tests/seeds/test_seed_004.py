@@ -157,10 +157,12 @@ def test_serializer_and_deserializer(real: Process, project: str) -> None:
         task = operations.get(project, "one")
         assert (task.labels, task.multi_instance_settings.number_of_instances) == ({"from": "tests"}, 2)
         assert [each.labels for each in operations.list(project)] == [{"from": "tests"}] * 2
-    with TaskOperations(
-        real.target, deserializer=lambda info, record, select, stats: (info.task_id, record().input)
-    ) as it:
-        assert it.get(project, "one") == ("one", "command")
+
+    def plain(info: Any, read_record: Any, select: Any, stats: bool) -> Any:
+        return info.task_id, read_record().input, select, stats
+
+    with TaskOperations(real.target, deserializer=plain) as operations:
+        assert operations.get(project, "one", {"select": "id"}) == ("one", "command", {"id"}, False)
 
 
 class _Metadata(FakeServer):
@@ -236,8 +238,9 @@ def test_nothing_is_accepted_and_passed_over(tasks: TaskOperations) -> None:
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(tasks: TaskOperations, field: str) -> None:
+    wrong: Any = {field: []}
     with pytest.raises(ValueError, match=f"TaskAddParameter: {field} cannot be honoured"):
-        TaskAddParameter(id="one", command_line="true", **{field: []})
+        command("one", **wrong)
     task = command("one")
     setattr(task, field, [])
     with pytest.raises(ValueError, match=field):

@@ -225,14 +225,14 @@ class FileOperations(Session):
         options = read_options(file_delete_from_task_options, FileDeleteFromTaskOptions)
         job = self.call(job_id, options, custom_headers, operation_config)
         several = job.info(task_id).counts.total > 1
-        folder = file_path.rstrip("/") + "/"
+        path = file_path.rstrip("/")
         task = job.task(task_id)
         with in_their_words():
-            found = list(_matching(job, task_id, several, file_path))
+            found = list(_matching(job, task_id, several, path)) if path == file_path else []
             if not found:
-                found = list(_matching(job, task_id, several, folder))
+                found = list(_matching(job, task_id, several, path + "/"))
                 if found and not recursive:
-                    raise refused(409, "OperationInvalidForCurrentState", f"{file_path} is a folder that is not empty")
+                    raise refused(409, "OperationInvalidForCurrentState", f"{path} is a folder that is not empty")
             if not found:
                 raise _missing(job, task_id, file_path)
             for artifact in found:

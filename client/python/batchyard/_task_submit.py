@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from batchyard._new_task import NewTask
 from batchyard._policies import FailurePolicy
 from batchyard._spans import set_span
-from batchyard._task_views import NO_LIMIT
+from batchyard._task_views import DEFAULT_RETENTION, NO_LIMIT
 from batchyard.v1 import batch_task_pb2
 
 if TYPE_CHECKING:
@@ -41,12 +41,17 @@ def to_new_task(task: TaskAddParameter, config: TaskOperationsConfig) -> NewTask
 
 
 def to_constraints(constraints: TaskConstraints | None) -> batch_task_pb2.Constraints:
-    """Return all constraints of a task; what is None is unset, so it becomes the default."""
+    """Return all constraints of a task.
+
+    What is None is unset, so it becomes the default; what is the default, too, so that nothing changes when what is
+    shown is given back.
+    """
     message = batch_task_pb2.Constraints()
     if constraints is not None:
         set_span(message, "max_wall_clock_time", _limit(constraints.max_wall_clock_time))
-        set_span(message, "retention_time", constraints.retention_time)
-        if constraints.max_task_retry_count is not None:
+        if constraints.retention_time != DEFAULT_RETENTION:
+            set_span(message, "retention_time", constraints.retention_time)
+        if constraints.max_task_retry_count:
             message.max_retry_count = constraints.max_task_retry_count
     return message
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # What stands for "no limit" of max_wall_clock_time: the longest time that the seed's service knows.
 NO_LIMIT: Final = timedelta(days=10675199, hours=2, minutes=48, seconds=5, microseconds=477580)
-_DEFAULT_RETENTION: Final = timedelta(days=30)
+DEFAULT_RETENTION: Final = timedelta(days=30)
 
 
 class TaskState(StrEnum):
@@ -267,7 +267,7 @@ class CloudTask(_Selected):
         info = self.info
         return TaskConstraints(
             max_wall_clock_time=NO_LIMIT if info.max_wall_clock_time is None else info.max_wall_clock_time,
-            retention_time=_DEFAULT_RETENTION if info.retention_time is None else info.retention_time,
+            retention_time=DEFAULT_RETENTION if info.retention_time is None else info.retention_time,
             max_task_retry_count=info.max_retry_count,
         )
 
