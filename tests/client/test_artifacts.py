@@ -130,6 +130,30 @@ def test_one_record_is_downloaded_into_this_folder(
     assert files(tmp_path) == {"a.txt": TEXT}
 
 
+def test_one_artifact_is_downloaded(
+    server: FakeServer, operation: Any, task: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.leave(task, 0, "a.txt.bak", b"not this one")
+    told: list[int] = []
+    to = tmp_path / "to"
+    assert operation.download_artifact(0, "a.txt", to, progress=lambda now: told.append(now.total_received)) == (
+        to / "a.txt"
+    )
+    assert operation.download_artifact(0, "b/d", to) == to / "b/d"
+    assert files(to) == {"a.txt": TEXT, "b/d": b"d" * 10}
+    assert told[-1] == len(TEXT)
+    assert server.calls["ListArtifacts"] == 0
+    monkeypatch.chdir(to)
+    assert operation.download_artifact(2, "a.txt") == pathlib.Path("a.txt")
+    assert files(to)["a.txt"] == b"2"
+    with pytest.raises(NotFoundError):
+        operation.download_artifact(2, "b/d", to)
+    server.wrong_sha256.add(f"{task}/records/0/artifacts/a.txt")
+    with pytest.raises(DownloadError, match="checksum"):
+        operation.download_artifact(0, "a.txt", to)
+    assert files(to) == {"a.txt": b"2", "b/d": b"d" * 10}
+
+
 @pytest.mark.usefixtures("task")
 def test_the_progress_is_told(operation: Any, tmp_path: pathlib.Path) -> None:
     told: list[DownloadProgress] = []
@@ -241,6 +265,9 @@ def test_nothing_is_written_outside(server: FakeServer, operation: Any, tmp_path
         else:
             with pytest.raises(DownloadError):
                 operation.download(index, to, prefix="x")
+    if hostile != "link":
+        with pytest.raises(DownloadError):
+            operation.download_artifact(0, "x", to)
     assert files(outside) == {}
     assert not (tmp_path / "out").exists()
     assert not pathlib.Path("/etc/out").exists()

@@ -122,15 +122,18 @@ def test_ctrl_c_ends_a_program_that_waits(server: FakeServer, kind: str, in_a_po
     arguments = [sys.executable, "-c", PROGRAMS[kind], server.target]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
-        server.until(lambda: server.waiting == 1 if in_a_poll else server.calls["WaitOperation"] > 3)
-        if in_a_poll:  # and the program has come to rest in it, see `interrupt_when`
-            eventually(lambda: psutil.Process(program.pid).status() == psutil.STATUS_SLEEPING, SECONDS)
-        program.send_signal(signal.SIGINT)
-        assert program.stdout is not None
-        assert program.stdout.readline() == "['MainThread']\n"
-        server.until(lambda: server.waiting == 0)  # while the program lives
-        calls = server.calls["WaitOperation"]
-        _, errors = program.communicate("go\n", SECONDS)
+        try:
+            server.until(lambda: server.waiting == 1 if in_a_poll else server.calls["WaitOperation"] > 3)
+            if in_a_poll:  # and the program has come to rest in it, see `interrupt_when`
+                eventually(lambda: psutil.Process(program.pid).status() == psutil.STATUS_SLEEPING, SECONDS)
+            program.send_signal(signal.SIGINT)
+            assert program.stdout is not None
+            assert program.stdout.readline() == "['MainThread']\n"
+            server.until(lambda: server.waiting == 0)  # while the program lives
+            calls = server.calls["WaitOperation"]
+            _, errors = program.communicate("go\n", SECONDS)
+        finally:
+            program.kill()
     assert program.returncode == -signal.SIGINT, "of which a shell makes 130"
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert server.calls["GetOperation"] == 50
@@ -152,13 +155,17 @@ def test_no_thread_of_ours_stays(server: FakeServer) -> None:
 async def test_cancelling_the_caller_ends_the_wait(server: FakeServer) -> None:
     async with AsyncClient(server.target) as client:
         operation = await client.batch.run("echo", [1])
-        waiting = asyncio.ensure_future(operation.wait())
-        await asyncio.to_thread(server.until, lambda: server.waiting == 1)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await asyncio.to_thread(server.until, lambda: server.waiting == 0)
-        assert await operation.get_status() is BatchTaskStatus.PENDING
+        for number, awaited in enumerate([operation.wait(), operation], 1):
+            waiting = asyncio.ensure_future(awaited)
+            await asyncio.to_thread(server.until, lambda: server.waiting == 1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await asyncio.to_thread(server.until, lambda: server.waiting == 0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert await operation.get_status() is BatchTaskStatus.PENDING
+            assert server.calls["WaitOperation"] == number
+        assert "CancelOperation" not in server.calls
 
 
 async def test_many_waits_in_one_loop(server: FakeServer) -> None:

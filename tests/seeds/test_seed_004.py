@@ -285,6 +285,8 @@ def test_an_error_says_what_and_why(tasks: TaskOperations, project: str) -> None
         (7, "", 403, "InsufficientAccountPermissions"),
         (13, "INTERNAL_ERROR", 500, "InternalError"),
         (9, "ILLEGAL_STATE", 409, "OperationInvalidForCurrentState"),
+        (9, "PROJECT_CLOSED", 409, "JobCompleted"),
+        (9, "PROJECT_DELETING", 409, "JobBeingDeleted"),
         (10, "ETAG_MISMATCH", 412, "ConditionNotMet"),
         (3, "INVALID_FIELD", 400, "InvalidPropertyValue"),
     ],
@@ -294,6 +296,16 @@ def test_codes_of_errors(server: FakeServer, code: int, reason: str, status: int
     with TaskOperations(server.target) as operations, pytest.raises(BatchErrorException, match="why") as caught:
         operations.get("job", "one")
     assert (caught.value.error.code, caught.value.status_code) == (known, status)
+
+
+def test_a_reactivation_in_a_job_that_is_over(server: FakeServer) -> None:
+    """As a server says it whose projects have states."""
+    with TaskOperations(server.target) as operations:
+        for reason, code in (("PROJECT_CLOSED", "JobCompleted"), ("PROJECT_DELETING", "JobBeingDeleted")):
+            server.fail_next("ReactivateBatchTask", 9, "over", reason)
+            with pytest.raises(BatchErrorException) as caught:
+                operations.reactivate("job", "one")
+            assert (caught.value.error.code, caught.value.status_code) == (code, 409)
 
 
 def test_raw_responses(tasks: TaskOperations, real: Process, project: str) -> None:

@@ -56,7 +56,7 @@ class BatchTaskStatus(enum.IntEnum):
             except KeyError:
                 raise ValueError(f"{value!r} is not a valid BatchTaskStatus") from None
         # Callers may not check types.
-        if not isinstance(value, int) or isinstance(value, (bool, enum.Enum)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(value, int) or isinstance(value, enum.Enum):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a BatchTaskStatus, str or int is needed, not {type(value).__name__}")
         return cls(value)
 

@@ -35,6 +35,8 @@ _BY_REASON: Final = {
     "TASK_COMPLETED": (409, "TaskCompleted"),
     "TASK_NOT_COMPLETED": (409, "TaskNotCompleted"),
     "TASK_SUCCEEDED": (409, "TaskSucceeded"),
+    "PROJECT_CLOSED": (409, "JobCompleted"),
+    "PROJECT_DELETING": (409, "JobBeingDeleted"),
     "ETAG_MISMATCH": (412, "ConditionNotMet"),
     "INVALID_FILTER": (400, "InvalidQueryParameterValue"),
     "DISK_FULL": (503, "ServerBusy"),

@@ -190,6 +190,30 @@ class AsyncArtifactReader:
         finally:
             report.close()
 
+    async def download_artifact(
+        self,
+        index: int,
+        path: str,
+        destination: str | os.PathLike[str] = ".",
+        *,
+        progress: OnDownload = None,
+        timeout: float = 60,
+    ) -> pathlib.Path:
+        """Write one artifact into a folder, under its path; arguments, errors and promises as of `download`.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        report = DownloadReporter(progress)
+        try:
+            artifact = await self._described(self._artifact_name(index, path), timeout)
+            return await self._fetch(artifact, Destination(destination, by_record=False), report, timeout)
+        finally:
+            report.close()
+
     async def _fetch(
         self, artifact: Artifact, folder: Destination, report: DownloadReporter, timeout: float
     ) -> pathlib.Path:

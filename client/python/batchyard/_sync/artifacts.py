@@ -191,6 +191,30 @@ class ArtifactReader:
         finally:
             report.close()
 
+    def download_artifact(
+        self,
+        index: int,
+        path: str,
+        destination: str | os.PathLike[str] = ".",
+        *,
+        progress: OnDownload = None,
+        timeout: float = 60,
+    ) -> pathlib.Path:
+        """Write one artifact into a folder, under its path; arguments, errors and promises as of `download`.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        report = DownloadReporter(progress)
+        try:
+            artifact = self._described(self._artifact_name(index, path), timeout)
+            return self._fetch(artifact, Destination(destination, by_record=False), report, timeout)
+        finally:
+            report.close()
+
     def _fetch(self, artifact: Artifact, folder: Destination, report: DownloadReporter, timeout: float) -> pathlib.Path:
         for _ in range(_TRIES):
             part = folder.open(artifact)
