@@ -46,8 +46,9 @@ def left(real: Process) -> Iterator[BatchServiceClient]:
         client.task.add("files", TaskAddParameter(id="one", command_line=LINE))
         client.task.add("files", TaskAddParameter(id="several", command_line=LINE, multi_instance_settings=three))
         client.task.add("files", TaskAddParameter(id="failed", command_line=LINE + "exit 1"))
+        client.task.add("files", TaskAddParameter(id="quiet", command_line="true"))
         with Client(real.target, project="files") as ours:
-            for task_id in ("one", "several", "failed"):
+            for task_id in ("one", "several", "failed", "quiet"):
                 with suppress(BatchTaskError):
                     ours.batch.get(task_id).wait(poll_timeout=SECONDS)
         yield client
@@ -168,6 +169,7 @@ def test_what_a_command_wrote(files: FileOperations) -> None:
     assert read(files, "stdout.txt") == b"printed\n"
     assert b"warned" in read(files, "stderr.txt")
     assert b"warned" in read(files, "stderr.txt", "failed")
+    assert read(files, "stdout.txt", "quiet") == read(files, "stderr.txt", "quiet") == b""
     # Of a command that failed the output is not kept.
     assert refusal(files.get_from_task, "files", "failed", "stdout.txt") == "FileNotFound"
 

@@ -96,8 +96,8 @@ class FileOperations(Session):
     """Lists, reads and deletes the files that tasks left. Use it as context manager, or `close` it.
 
     Besides what is listed, `get_from_task` and `get_properties_from_task` know what a command wrote, unless it left
-    files of these names: `stdout.txt`, the output of a record that succeeded, and `stderr.txt`, its log. Arguments that
-    all methods take are those of `TaskOperations`.
+    files of these names: `stdout.txt`, the output of a record that succeeded, and `stderr.txt`, the log of one that
+    ended. Arguments that all methods take are those of `TaskOperations`.
 
     Args:
         client: a `Client`, which stays open when this is closed; or the `host:port` of the server.
@@ -315,8 +315,8 @@ def _find(job: JobCall, task_id: str, path: str) -> _Found:
         found = _artifact(job, task_id, index, rest, path)
         if found is None and rest == _STDERR:
             found = _artifact(job, task_id, index, _LOG, path)
-        if found is None and rest == _STDOUT:
-            found = _output(job, task_id, index, path)
+        if found is None and rest in {_STDOUT, _STDERR}:
+            found = _written(job, task_id, index, path)
     if found is None:
         raise _missing(job, task_id, path)
     return found
@@ -335,17 +335,17 @@ def _artifact(job: JobCall, task_id: str, index: int, path: str, name: str) -> _
     return _Found(name, artifact.name, _properties(artifact), read)
 
 
-def _output(job: JobCall, task_id: str, index: int, name: str) -> _Found | None:
-    """Return the output of a record as a file; None if there is none."""
+def _written(job: JobCall, task_id: str, index: int, name: str) -> _Found | None:
+    """Return the output of a record that succeeded as a file, or the log of one that ended and has none."""
     try:
         record = job.task(task_id).get_record(index, view="basic", timeout=job.timeout)
     except NotFoundError:
         return None
     output = record.message.output
-    kind = output.WhichOneof("kind")
-    if kind not in {"text", "data"}:
+    printed = name.endswith(_STDOUT)
+    if not (record.is_succeeded or (record.is_failed and not printed)):
         return None
-    data = output.data if kind == "data" else output.text.encode()
+    data = (output.data or output.text.encode()) if printed else b""
     known = FileProperties(record.end_time, record.end_time, len(data), output.content_type)
 
     def read(offset: int, limit: int) -> Iterator[bytes]:
