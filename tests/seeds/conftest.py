@@ -54,8 +54,8 @@ __all__ = ["connect", "server"]
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """`batchyard-server` with the handlers `gated`, `lives` and `filing` of tests/client/handlers, and one worker.
 
-    And `command`, `alone` (one at a time) and `with_environment`, which run command lines as the operator of a server may
-    want it for users of seed 004.
+    And `command`, `alone` (one at a time) and `with_environment`, which run command lines as the operator of a server
+    may want it for users of seed 004.
     """
     folder = tmp_path_factory.mktemp("seeds")
     file = folder / "handlers.toml"

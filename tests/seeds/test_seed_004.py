@@ -128,6 +128,8 @@ def test_who_owns_the_connection(real: Process, project: str) -> None:
             operations.add(project, command("one"))
         assert client.batch.get("one").task_id == "one"  # still open
         TaskOperations(client=client, config=None, serializer=None, deserializer=None).delete(project, "one")
+    with pytest.raises(TypeError, match="not int"):
+        TaskOperations(1)  # type: ignore[arg-type]
 
 
 def test_what_the_configuration_says(server: FakeServer) -> None:

@@ -94,6 +94,11 @@ def test_one_task_is_added_once(real_tasks: TaskOperations, project: str) -> Non
         real_tasks.add(project, TaskAddParameter(id="two", command_line="true", handler="nobody"))
     assert caught.value.error.code == "HandlerNotFound"
     with pytest.raises(BatchErrorException) as caught:
+        real_tasks.add(project, TaskAddParameter(id="two", command_line="x" * 2**21))
+    assert (caught.value.error.code, caught.value.status_code) == ("RequestBodyTooLarge", 413)
+    with pytest.raises(batchyard.RecordValueError):
+        real_tasks.add(project, TaskAddParameter(id="two", records=[float("nan")]))
+    with pytest.raises(BatchErrorException) as caught:
         real_tasks.add(project, TaskAddParameter(id="no id", command_line="true"))
     assert (caught.value.error.code, caught.value.status_code) == ("InvalidPropertyValue", 400)
 

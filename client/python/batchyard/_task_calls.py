@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from batchyard._errors import RpcError
 from batchyard._names import child_name, project_name
+from batchyard._records import RecordValueError
 from batchyard._sync.batch import Batch
 from batchyard._sync.client import Client
 from batchyard._sync.connection import Connection
 from batchyard._sync.task import BatchTaskOperation
-from batchyard._task_errors import refused, translated
+from batchyard._task_errors import TOO_LARGE, refused, translated
 from batchyard._task_options import metadata_of, timeout_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def in_their_words() -> Generator[None]:
         yield
     except RpcError as error:
         raise translated(error) from error
+    except RecordValueError as error:
+        if error.__cause__ is not None:
+            raise
+        raise refused(*TOO_LARGE, str(error)) from error  # it has a form, but no room
 
 
 class _WithMetadata:
@@ -120,6 +125,9 @@ class Session:
     """
 
     def __init__(self, client: Client | str, config: TaskOperationsConfig | None) -> None:
+        given: object = client  # callers may have no type checker
+        if not isinstance(given, (str, Client)):
+            raise TypeError(f"a batchyard.Client or the target of a server is expected, not {type(given).__name__}")
         self.config = config or TaskOperationsConfig()
         self._own = client if isinstance(client, str) else None
         self._client = Client(client) if isinstance(client, str) else client

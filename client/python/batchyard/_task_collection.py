@@ -15,9 +15,11 @@ import grpc
 
 from batchyard._error_map import status_error
 from batchyard._errors import RpcError
+from batchyard._names import last_id
 from batchyard._records import INLINE_RECORDS, MessageBuilder, RecordValueError
 from batchyard._retry import Backoff, now
 from batchyard._sync.call import call
+from batchyard._sync.operation import metadata_of
 from batchyard._task_errors import TOO_LARGE, BatchError, ErrorMessage, is_too_large, translated
 from batchyard._task_results import TaskAddResult, TaskAddStatus
 from batchyard._transport_sync import Source, sleep
@@ -194,7 +196,7 @@ class Addition:
         again: list[tuple[_Item, CreateBatchTaskRequest]] = []
         for pair, result in zip(items, results, strict=True):
             if result.WhichOneof("result") == "operation":
-                self._added(pair[0])
+                self._added(pair[0], metadata_of(result.operation).batch_task)
             elif self._failed(pair[0], status_error(result.status)):
                 again.append(pair)
         return again
@@ -222,28 +224,28 @@ class Addition:
     def _stream(self, item: _Item) -> None:
         """Add a task of many records, alone."""
         (made,) = self._job.batch.run_many([item.new], request_id=item.request_id, timeout=self._job.timeout)
-        if made.error is None:
-            self._added(item)
+        if made.operation is not None:
+            self._added(item, made.operation.task_name)
         elif isinstance(made.error, RpcError):
             self._failed(item, made.error)
         else:
             self._refused(item, "InvalidPropertyValue", str(made.error))
 
-    def _added(self, item: _Item) -> None:
-        item.result = self._result(item)
+    def _added(self, item: _Item, name: str) -> None:
+        item.result = self._result(last_id(name))
 
     def _failed(self, item: _Item, error: RpcError) -> bool:
         """Keep why a task was refused; return whether it is worth another try."""
         passing = error.code in _PASSING
         status = TaskAddStatus.server_error if passing else TaskAddStatus.client_error
-        item.result = self._result(item, status, translated(error).error)
+        item.result = self._result(item.task.id, status, translated(error).error)
         return passing
 
     def _refused(self, item: _Item, code: str, text: str) -> None:
-        item.result = self._result(item, TaskAddStatus.client_error, BatchError(code, ErrorMessage(text)))
+        item.result = self._result(item.task.id, TaskAddStatus.client_error, BatchError(code, ErrorMessage(text)))
 
     def _result(
-        self, item: _Item, status: TaskAddStatus = TaskAddStatus.success, error: BatchError | None = None
+        self, task_id: str, status: TaskAddStatus = TaskAddStatus.success, error: BatchError | None = None
     ) -> TaskAddResult:
-        task_id, job = item.new.task_id or "", self._job
+        job = self._job
         return TaskAddResult(task_id, job.name(task_id), lambda: job.info(task_id), status, error)

@@ -99,7 +99,7 @@ class TaskOperations(Session):
         With `raw` the task is read once more, for the headers.
 
         Raises:
-            BatchErrorException: "TaskExists", "HandlerNotFound", "InvalidPropertyValue", …
+            BatchErrorException: "TaskExists", "HandlerNotFound", "InvalidPropertyValue", "RequestBodyTooLarge", …
             ValueError: a field of the task that cannot be honoured is set.
         """
         options = read_options(task_add_options, TaskAddOptions)
@@ -107,8 +107,8 @@ class TaskOperations(Session):
         new = self._serialize(task, self.config)
         with in_their_words():
             (made,) = job.batch.run_many([new], timeout=job.timeout)
-            made.get()
-        return ClientRawResponse.of_task(None, 201, job.info(task.id)) if raw else None
+            task_id = made.get().task_id
+        return ClientRawResponse.of_task(None, 201, job.info(task_id)) if raw else None
 
     def add_collection(
         self,
