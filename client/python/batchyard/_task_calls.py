@@ -125,9 +125,7 @@ class Session:
     """
 
     def __init__(self, client: Client | str, config: TaskOperationsConfig | None) -> None:
-        given: object = client  # callers may have no type checker
-        if not isinstance(given, (str, Client)):
-            raise TypeError(f"a batchyard.Client or the target of a server is expected, not {type(given).__name__}")
+        _check_client(client)
         self.config = config or TaskOperationsConfig()
         self._own = client if isinstance(client, str) else None
         self._client = Client(client) if isinstance(client, str) else client
@@ -167,6 +165,12 @@ class Session:
         connection.project = job_id
         connection.service = _WithMetadata(self._base.service, metadata) if metadata else self._base.service
         return JobCall(connection, timeout)
+
+
+def _check_client(client: object) -> None:
+    """Callers may have no type checker."""
+    if not isinstance(client, (str, Client)):
+        raise TypeError(f"a batchyard.Client or the target of a server is expected, not {type(client).__name__}")
 
 
 def _condition(options: Any) -> tuple[str, Any] | None:
