@@ -253,6 +253,9 @@ def test_parameters_that_make_no_sense() -> None:
     several = models.MultiInstanceSettings
     for wrong in (
         {"command_line": None},
+        {"id": ""},
+        {"command_line": None, "records": iter([1])},
+        {"command_line": None, "records": "records"},
         {"required_slots": 2},
         {"records": [1]},
         {"command_line": None, "records": [1], "environment_settings": [models.EnvironmentSetting("A")]},
@@ -260,7 +263,7 @@ def test_parameters_that_make_no_sense() -> None:
         {"multi_instance_settings": several(coordination_command_line="true")},
         {"multi_instance_settings": several(common_resource_files=[])},
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises((ValueError, TypeError)):
             TaskAddParameter(**{"id": "one", "command_line": "true", **wrong})  # type: ignore[arg-type]
     assert command("one", required_slots=1).payloads() == [{"command_line": "true"}]
 

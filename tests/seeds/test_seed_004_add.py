@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 import batchyard
+from batchyard import NewTask
 from batchyard import _task_collection as collection
 from batchyard.task_operations import (
     BatchErrorException,
@@ -220,13 +221,13 @@ def test_adding_again_with_the_same_ids_doubles_nothing(real_tasks: TaskOperatio
 def test_what_is_refused_does_not_hide_what_was_added(real_tasks: TaskOperations, project: str, threads: int) -> None:
     given = some(230)
     given[40].handler = given[199].handler = "nobody"
-    given[41].id = "no id"
+    given[41].id = "no/id"
     with pytest.raises(CreateTasksErrorException) as caught:
         real_tasks.add_collection(project, given, threads=threads)
     error = caught.value
     assert [(each.task_id, each.error.code, each.status) for each in error.failure_tasks] == [
         ("t040", "HandlerNotFound", CLIENT_ERROR),
-        ("no id", "InvalidPropertyValue", CLIENT_ERROR),
+        ("no/id", "InvalidPropertyValue", CLIENT_ERROR),
         ("t199", "HandlerNotFound", CLIENT_ERROR),
     ]
     assert ids(error.results) == [each.id for n, each in enumerate(given) if n not in {40, 41, 199}]
@@ -288,6 +289,16 @@ def test_a_task_of_many_records_is_streamed(real_tasks: TaskOperations, project:
     assert [each.error.code for each in caught.value.failure_tasks] == ["InvalidPropertyValue"]
     task = real_tasks.get(project, "many")
     assert (task.info.counts.total, task.info.parameters) == (3000, {"k": 1})
+
+
+def test_a_serializer_may_have_records_come_one_by_one(real: Process, project: str) -> None:
+    def serialize(task: TaskAddParameter, config: TaskOperationsConfig) -> NewTask:
+        return NewTask("echo", (n for n in range(2000)), task_id=f"{task.id}-made")
+
+    with TaskOperations(real.target, serializer=serialize) as operations:
+        result = added(operations.add_collection(project, some(2)))
+        assert ids(result) == ["t000-made", "t001-made"]
+        assert [operations.get(project, each.task_id).info.counts.total for each in result] == [2000] * 2
 
 
 def test_an_interrupt_is_no_error_of_a_task(tasks: TaskOperations, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +27,6 @@ from batchyard._transport_sync import Source, sleep
 from batchyard.v1 import batch_task_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from batchyard._new_task import NewTask
     from batchyard._task_calls import JobCall
     from batchyard._task_parameters import TaskAddParameter
@@ -196,18 +195,20 @@ class Addition:
         again: list[tuple[_Item, CreateBatchTaskRequest]] = []
         for pair, result in zip(items, results, strict=True):
             if result.WhichOneof("result") == "operation":
-                self._added(pair[0], metadata_of(result.operation).batch_task)
+                pair[0].result = self._added(metadata_of(result.operation).batch_task)
             elif self._failed(pair[0], status_error(result.status)):
                 again.append(pair)
         return again
 
     def _request(self, item: _Item) -> CreateBatchTaskRequest | None:
-        """Return the request that creates a task; None if its records do not fit into one.
+        """Return the request that creates a task; None if its records may not fit into one.
 
         Raises:
             ValueError: a record has no form on the wire, or is too large.
         """
         new = item.new
+        if not isinstance(new.records, Sequence):  # of a serializer that has them come one by one
+            return None
         request = batch_task_service_pb2.CreateBatchTaskRequest(
             batch_task=new.message, batch_task_id=new.task_id or "", start=new.start, request_id=item.request_id
         )
@@ -225,27 +226,22 @@ class Addition:
         """Add a task of many records, alone."""
         (made,) = self._job.batch.run_many([item.new], request_id=item.request_id, timeout=self._job.timeout)
         if made.operation is not None:
-            self._added(item, made.operation.task_name)
+            item.result = self._added(made.operation.task_name)
         elif isinstance(made.error, RpcError):
             self._failed(item, made.error)
         else:
             self._refused(item, "InvalidPropertyValue", str(made.error))
 
-    def _added(self, item: _Item, name: str) -> None:
-        item.result = self._result(last_id(name))
+    def _added(self, name: str) -> TaskAddResult:
+        task_id, job = last_id(name), self._job
+        return TaskAddResult(task_id, TaskAddStatus.success, location=name, read=lambda: job.info(task_id))
 
     def _failed(self, item: _Item, error: RpcError) -> bool:
         """Keep why a task was refused; return whether it is worth another try."""
         passing = error.code in _PASSING
         status = TaskAddStatus.server_error if passing else TaskAddStatus.client_error
-        item.result = self._result(item.task.id, status, translated(error).error)
+        item.result = TaskAddResult(item.task.id, status, translated(error).error)
         return passing
 
     def _refused(self, item: _Item, code: str, text: str) -> None:
-        item.result = self._result(item.task.id, TaskAddStatus.client_error, BatchError(code, ErrorMessage(text)))
-
-    def _result(
-        self, task_id: str, status: TaskAddStatus = TaskAddStatus.success, error: BatchError | None = None
-    ) -> TaskAddResult:
-        job = self._job
-        return TaskAddResult(task_id, job.name(task_id), lambda: job.info(task_id), status, error)
+        item.result = TaskAddResult(item.task.id, TaskAddStatus.client_error, BatchError(code, ErrorMessage(text)))

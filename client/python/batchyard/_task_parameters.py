@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
 _REFUSED: Final = (
@@ -98,6 +98,7 @@ class TaskAddParameter:
 
     Raises:
         ValueError: a field that cannot be honoured is set, or fields contradict each other.
+        TypeError: records are no list.
     """
 
     id: str
@@ -125,8 +126,10 @@ class TaskAddParameter:
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be honoured or contradicts itself."""
+        """Raise ValueError for what cannot be honoured or contradicts itself, TypeError for records that are no list."""
         _refuse(self, _REFUSED)
+        if not self.id:
+            raise ValueError("a task needs an id")
         if self.required_slots not in {None, 1}:
             raise ValueError(f"required_slots: a record takes one slot, not {self.required_slots}")
         if self.multi_instance_settings is not None:
@@ -135,6 +138,8 @@ class TaskAddParameter:
             if not self.command_line:
                 raise ValueError("a task needs a command_line or records")
             return
+        if isinstance(self.records, str) or not isinstance(self.records, Sequence):
+            raise TypeError(f"records are a list, not {type(self.records).__name__}")
         for field in ("command_line", "environment_settings", "multi_instance_settings"):
             if getattr(self, field) is not None:
                 raise ValueError(f"a task has records or {field}, not both")

@@ -29,10 +29,10 @@ class TaskAddResult:
     """What became of one task of a collection.
 
     Attributes:
-        status: success; clienterror: refused, and would be again; servererror: refused for what may pass.
         task_id: its id.
-        location: its resource name.
+        status: success; clienterror: refused, and would be again; servererror: refused for what may pass.
         error: why it was refused; of one that was there already "TaskExists". None if it was added.
+        location: its resource name; None if it was refused.
     """
 
     __slots__ = ("_found", "_read", "error", "location", "status", "task_id")
@@ -40,15 +40,16 @@ class TaskAddResult:
     def __init__(
         self,
         task_id: str,
-        location: str,
-        read: Callable[[], BatchTaskInfo],
-        status: TaskAddStatus = TaskAddStatus.success,
+        status: TaskAddStatus,
         error: BatchError | None = None,
+        *,
+        location: str | None = None,
+        read: Callable[[], BatchTaskInfo] | None = None,
     ) -> None:
         self.task_id = task_id
-        self.location = location
         self.status = status
         self.error = error
+        self.location = location
         self._read = read
         self._found: BatchTaskInfo | None = None
 
@@ -67,15 +68,17 @@ class TaskAddResult:
         Raises:
             BatchErrorException: it cannot be read.
         """
-        return self._info().etag if self.error is None else None
+        info = self._info()
+        return info.etag if info is not None else None
 
     @property
     def last_modified(self) -> datetime | None:
         """When it last changed, read like `e_tag`; None if the task was refused."""
-        return self._info().update_time if self.error is None else None
+        info = self._info()
+        return info.update_time if info is not None else None
 
-    def _info(self) -> BatchTaskInfo:
-        if self._found is None:
+    def _info(self) -> BatchTaskInfo | None:
+        if self._found is None and self._read is not None:
             self._found = self._read()
         return self._found
 
