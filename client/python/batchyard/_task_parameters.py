@@ -126,7 +126,7 @@ class TaskAddParameter:
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be honoured or contradicts itself, TypeError for records that are no list."""
+        """Raise ValueError for what cannot be honoured or contradicts itself, TypeError for records of no list."""
         _refuse(self, _REFUSED)
         if not self.id:
             raise ValueError("a task needs an id")
