@@ -254,12 +254,14 @@ def test_reactivate(tasks: TaskOperations, run: Any, project: str, tmp_path: Pat
 def test_delete_kills_and_removes_the_files(tasks: TaskOperations, project: str, tmp_path: Path, real: Process) -> None:
     keep = TaskConstraints(retention_time=timedelta(days=3650))
     line = f"echo x > $BATCHYARD_ARTIFACTS_DIR/file.txt; touch {tmp_path}/$$"
+    folder = real.log.parent / "data" / "artifacts"
+    there = set(folder.rglob("*"))
     tasks.add(project, TaskAddParameter(id="done", command_line=line, constraints=keep))
     ended(tasks, real, project, "done")
-    data = Path(real.log.parent) / "data" / "artifacts"
-    assert _files(data)
+    left = [each for each in folder.rglob("*") if each.is_file() and each not in there]
+    assert left
     tasks.delete(project, "done")
-    eventually(lambda: not _files(data), SECONDS)
+    eventually(lambda: not any(each.exists() for each in left), SECONDS)
     tasks.add(project, TaskAddParameter(id="runs", command_line=f"echo $$ > {tmp_path}/pid; exec sleep 60"))
     began(tmp_path / "pid")
     process = Path("/proc") / eventually((tmp_path / "pid").read_text).strip()
@@ -269,10 +271,6 @@ def test_delete_kills_and_removes_the_files(tasks: TaskOperations, project: str,
         for method in (tasks.get, tasks.delete, tasks.update, tasks.terminate, tasks.reactivate):
             assert refusal(method, project, task_id) == "TaskNotFound"
     tasks.add(project, TaskAddParameter(id="done", command_line="true"))  # the id is free again
-
-
-def _files(folder: Path) -> list[Path]:
-    return [each for each in folder.rglob("*") if each.is_file()]
 
 
 def test_update(tasks: TaskOperations, project: str) -> None:

@@ -21,6 +21,12 @@ def _refuse(given: object, fields: Sequence[str]) -> None:
         raise ValueError(f"{type(given).__name__}: {', '.join(names)} cannot be honoured by Batchyard: leave it out")
 
 
+def _check_list(records: object) -> None:
+    """Raise TypeError for what cannot be read again, as a second try would have to."""
+    if isinstance(records, str) or not isinstance(records, Sequence):
+        raise TypeError(f"records are a list, not {type(records).__name__}")
+
+
 @dataclass(slots=True, kw_only=True)
 class TaskConstraints:
     """Limits of one task; what is None has its default.
@@ -138,8 +144,7 @@ class TaskAddParameter:
             if not self.command_line:
                 raise ValueError("a task needs a command_line or records")
             return
-        if isinstance(self.records, str) or not isinstance(self.records, Sequence):
-            raise TypeError(f"records are a list, not {type(self.records).__name__}")
+        _check_list(self.records)
         for field in ("command_line", "environment_settings", "multi_instance_settings"):
             if getattr(self, field) is not None:
                 raise ValueError(f"a task has records or {field}, not both")
