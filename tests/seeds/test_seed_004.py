@@ -20,7 +20,6 @@ from batchyard.task_operations import (
     ClientRawResponse,
     CloudTask,
     FileOperations,
-    NotModified,
     TaskAddParameter,
     TaskOperations,
     TaskOperationsConfig,
@@ -206,7 +205,11 @@ def test_headers_and_times_reach_the_server(listening: _Metadata) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"a b": "c"}, {"": "c"}, {"ü": "c"}, {"grpc-x": "c"}, {"x-bin": "c"}, {"x": "é"}, {"x": "a\nb"}]
+    "headers",
+    [
+        *({"a b": "c"}, {"": "c"}, {"ü": "c"}, {"grpc-x": "c"}, {"x-bin": "c"}, {"x": "é"}, {"x": "a\nb"}, {"x": ""}),
+        *({"If-Match": "c"}, {"Content-Type": "c"}, {"ocp-range": "bytes=0-1"}),
+    ],
 )
 def test_headers_that_cannot_be_sent(tasks: TaskOperations, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="custom_headers"):
@@ -266,6 +269,9 @@ def test_parameters_that_make_no_sense() -> None:
         with pytest.raises((ValueError, TypeError)):
             TaskAddParameter(**{"id": "one", "command_line": "true", **wrong})  # type: ignore[arg-type]
     assert command("one", required_slots=1).payloads() == [{"command_line": "true"}]
+    one = command("one", environment_settings=[models.EnvironmentSetting("A", None)], multi_instance_settings=several())
+    assert one.payloads() == [{"command_line": "true", "environment_settings": {"A": ""}, "instance": 0}]
+    assert command("one", multi_instance_settings=several(number_of_instances=None)).payloads()[0]["instance"] == 0  # type: ignore[index]
 
 
 def test_an_error_says_what_and_why(tasks: TaskOperations, project: str) -> None:
@@ -346,54 +352,3 @@ def test_methods_return_nothing_without_raw(tasks: TaskOperations, real: Process
     returned += [tasks.reactivate(project, "one"), tasks.update(project, "two"), tasks.terminate(project, "two")]
     returned += [tasks.delete(project, "one"), tasks.delete(project, "two")]
     assert returned == [None] * 7
-
-
-def test_a_get_under_a_condition(tasks: TaskOperations, project: str) -> None:
-    tasks.add(project, command("one"))
-    etag, now = tasks.get(project, "one").e_tag, datetime.now(UTC)
-    later, before = now + timedelta(hours=1), now - timedelta(hours=1)
-    for holds in (
-        {"if_match": etag},
-        {"if_match": etag.strip('"')},
-        {"if_match": "*"},
-        {"if_none_match": "other"},
-        {"if_modified_since": before},
-        {"if_unmodified_since": later},
-    ):
-        assert tasks.get(project, "one", holds).id == "one"
-    for unchanged in ({"if_none_match": etag}, {"if_none_match": "*"}, {"if_modified_since": later}):
-        with pytest.raises(NotModified) as caught:
-            tasks.get(project, "one", unchanged)
-        assert (caught.value.error.code, caught.value.status_code) == ("ConditionNotMet", 304)
-    for changed in ({"if_match": "other"}, {"if_unmodified_since": before}):
-        with pytest.raises(BatchErrorException) as refused:
-            tasks.get(project, "one", changed)
-        assert (refused.value.error.code, refused.value.status_code) == ("ConditionNotMet", 412)
-    with pytest.raises(BatchErrorException) as refused:
-        tasks.get(project, "one", {"if_match": etag, "if_modified_since": before})
-    assert refused.value.error.code == "MultipleConditionHeadersNotSupported"
-    with pytest.raises(ValueError, match="aware"):
-        tasks.get(project, "one", {"if_modified_since": datetime(2026, 1, 31)})  # noqa: DTZ001 - that is the point
-
-
-@pytest.mark.parametrize("verb", ["update", "terminate", "reactivate", "delete"])
-def test_a_change_under_a_condition(tasks: TaskOperations, real: Process, project: str, verb: str) -> None:
-    tasks.add(project, command("one", "exit 1" if verb == "reactivate" else "sleep 60"))
-    if verb == "reactivate":
-        wait(real, project, "one")
-    etag, now = tasks.get(project, "one").e_tag, datetime.now(UTC)
-    option = f"task_{verb}_options"
-    for wrong in (
-        {"if_match": "other"},
-        {"if_none_match": etag},
-        {"if_none_match": "*"},
-        {"if_modified_since": now + timedelta(hours=1)},
-        {"if_unmodified_since": now - timedelta(hours=1)},
-    ):
-        with pytest.raises(BatchErrorException) as caught:
-            getattr(tasks, verb)(project, "one", **{option: wrong})
-        assert (caught.value.error.code, caught.value.status_code) == ("ConditionNotMet", 412)
-    assert tasks.get(project, "one").e_tag == etag
-    getattr(tasks, verb)(project, "one", **{option: {"if_unmodified_since": now + timedelta(hours=1)}})
-    if verb != "delete":
-        tasks.delete(project, "one", {"if_match": "*"})

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 MOST_RESULTS: Final = 1000
 _HEADER: Final = re.compile(r"[a-z0-9_.-]+")
+# gRPC's own, and those that would do something at the seed's service, where options do it here.
+_TAKEN: Final = {
+    *("content-length", "content-type", "host", "te", "user-agent"),
+    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "ocp-date", "ocp-range"),
+}
 _VALUE: Final = re.compile(r"[ -~]+")
 _Options = TypeVar("_Options", bound="Options")
 
@@ -241,6 +246,8 @@ def metadata_of(custom_headers: Mapping[str, str] | None, options: Options) -> l
         name = given.lower()
         if not _HEADER.fullmatch(name) or name.startswith("grpc-") or name.endswith("-bin"):
             raise ValueError(f"custom_headers: {given!r} cannot be the name of a header")
+        if name in _TAKEN:
+            raise ValueError(f"custom_headers: {given!r} would do nothing; conditions and ranges are options")
         if not _VALUE.fullmatch(value):
             raise ValueError(f"custom_headers: the value of {given!r} must be printable ASCII, not {value!r}")
         found.append((name, value))

@@ -48,7 +48,7 @@ class EnvironmentSetting:
     """An environment variable of a command. What sets it is the handler, from the record."""
 
     name: str
-    value: str = ""
+    value: str | None = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,19 +58,24 @@ class MultiInstanceSettings:
     Nothing promises that they run at the same time.
 
     Attributes:
-        number_of_instances: how many, from 1.
+        number_of_instances: how many, from 1. None: 1.
         coordination_command_line: cannot be honoured; ValueError when set.
         common_resource_files: cannot be honoured; ValueError when set.
     """
 
-    number_of_instances: int = 1
+    number_of_instances: int | None = 1
     coordination_command_line: str | None = None
     common_resource_files: Sequence[Any] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many records."""
+        return 1 if self.number_of_instances is None else self.number_of_instances
 
     def check(self) -> None:
         """Raise ValueError for what cannot be honoured or makes no sense."""
         _refuse(self, ("coordination_command_line", "common_resource_files"))
-        if self.number_of_instances < 1:
+        if self.count < 1:
             raise ValueError(f"number_of_instances is at least 1, not {self.number_of_instances}")
 
 
@@ -158,7 +163,7 @@ class TaskAddParameter:
             record["environment_settings"] = self._environment()
         if self.multi_instance_settings is None:
             return [record]
-        return [record | {"instance": i} for i in range(self.multi_instance_settings.number_of_instances)]
+        return [record | {"instance": i} for i in range(self.multi_instance_settings.count)]
 
     def _environment(self) -> Mapping[str, str]:
-        return {setting.name: setting.value for setting in self.environment_settings or ()}
+        return {setting.name: setting.value or "" for setting in self.environment_settings or ()}
