@@ -144,7 +144,7 @@ class Session:
         if self._own is not None:
             self._client.close()
 
-    def call(
+    def _job(
         self,
         job_id: str,
         options: Options,

@@ -124,7 +124,7 @@ class FileOperations(Session):
             BatchErrorException: while iterating; "TaskNotFound", …
         """
         options = read_options(file_list_from_task_options, FileListFromTaskOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         prefix = odata_name_prefix(options.filter) if options.filter else ""
         size = page_size_of(options.max_results)
 
@@ -168,7 +168,7 @@ class FileOperations(Session):
             ValueError: ocp_range is no such range.
         """
         options = read_options(file_get_from_task_options, FileGetFromTaskOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         found = _find(job, task_id, file_path)
         check_read(options, "", found.properties.creation_time, found.name)
         offset, limit = _range(options.ocp_range, found)
@@ -200,7 +200,7 @@ class FileOperations(Session):
             BatchErrorException: "FileNotFound", "TaskNotFound", "ConditionNotMet", …
         """
         options = read_options(file_get_properties_from_task_options, FileGetPropertiesFromTaskOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         found = _find(job, task_id, file_path)
         check_read(options, "", found.properties.creation_time, found.name)
         return ClientRawResponse(None, 200, found.headers) if raw else None
@@ -223,7 +223,7 @@ class FileOperations(Session):
                 recursive.
         """
         options = read_options(file_delete_from_task_options, FileDeleteFromTaskOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         several = job.info(task_id).counts.total > 1
         path = file_path.rstrip("/")
         task = job.task(task_id)

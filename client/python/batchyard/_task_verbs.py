@@ -103,7 +103,7 @@ class TaskOperations(Session):
             ValueError: a field of the task that cannot be honoured is set.
         """
         options = read_options(task_add_options, TaskAddOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         new = self._serialize(task, self.config)
         with in_their_words():
             (made,) = job.batch.run_many([new], timeout=job.timeout)
@@ -145,7 +145,7 @@ class TaskOperations(Session):
         if threads < 0:
             raise ValueError(f"threads must be 0 or more, not {threads}")
         options = read_options(task_add_collection_options, TaskAddCollectionOptions)
-        job = self.call(job_id, options, custom_headers, operation_config, self.config.collection_timeout)
+        job = self._job(job_id, options, custom_headers, operation_config, self.config.collection_timeout)
         addition = Addition(job, [(task, self._serialize(task, self.config)) for task in value])
         addition.run(threads)
         refused = [result for result in addition.results if not result.exists]
@@ -171,7 +171,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskNotFound", "ConditionNotMet", …
         """
         options = read_options(task_delete_options, TaskDeleteOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         etag = etag_for(job, task_id, options)
         with in_their_words():
             job.task(task_id).delete(force=True, etag=etag, timeout=job.timeout)
@@ -196,7 +196,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskNotFound", "ConditionNotMet", …
         """
         options = read_options(task_get_options, TaskGetOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         select, stats = read_select(options.select, CloudTask), expands_stats(options.expand)
         info = job.info(task_id)
         check_read(options, info.etag, info.update_time, info.name)
@@ -222,7 +222,7 @@ class TaskOperations(Session):
             BatchErrorException: while iterating.
         """
         options = read_options(task_list_options, TaskListOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         select, stats = read_select(options.select, CloudTask), expands_stats(options.expand)
         request = batch_task_service_pb2.ListBatchTasksRequest(
             parent=job.parent,
@@ -258,7 +258,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskNotFound", …
         """
         options = read_options(task_list_subtasks_options, TaskListSubtasksOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         select = read_select(options.select, SubtaskInformation)
         info = job.info(task_id)
         found: Sequence[SubtaskInformation] = []
@@ -287,7 +287,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskNotCompleted", "TaskSucceeded", "TaskNotFound", "ConditionNotMet", …
         """
         options = read_options(task_reactivate_options, TaskReactivateOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         etag = etag_for(job, task_id, options)
         with in_their_words():
             job.task(task_id).reactivate(etag=etag, timeout=job.timeout)
@@ -308,7 +308,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskCompleted", "TaskNotFound", "ConditionNotMet", …
         """
         options = read_options(task_terminate_options, TaskTerminateOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         request = batch_task_service_pb2.CancelBatchTaskRequest(
             name=job.name(task_id), etag=etag_for(job, task_id, options), request_id=str(uuid.uuid4())
         )
@@ -332,7 +332,7 @@ class TaskOperations(Session):
             BatchErrorException: "TaskCompleted", "TaskNotFound", "ConditionNotMet", "InvalidPropertyValue", …
         """
         options = read_options(task_update_options, TaskUpdateOptions)
-        job = self.call(job_id, options, custom_headers, operation_config)
+        job = self._job(job_id, options, custom_headers, operation_config)
         changed = to_constraints(constraints)
         etag = etag_for(job, task_id, options)
         request = batch_task_service_pb2.UpdateBatchTaskRequest(
