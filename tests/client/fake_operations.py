@@ -90,9 +90,12 @@ class FakeOperations(operations_pb2_grpc.OperationsServicer):
         return self._operation(task) if snapshot is None else snapshot
 
     def ListOperations(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Two a page; of filters it reads `done=true` and `done=false`."""
         self._enter("ListOperations", context)
         with self.lock:
             found = [self._answer(t, n) for n, t in self.operations.items() if n.startswith(request.name + "/")][::-1]
+        if request.filter:
+            found = [each for each in found if request.filter == f"done={str(each.done).lower()}"]
         begin = int(request.page_token or 0)
         end = begin + 2
         token = str(end) if end < len(found) else ""

@@ -5,6 +5,7 @@ It keeps its state over `restart`, as a real server does, and runs nothing by it
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections import defaultdict, deque
@@ -19,14 +20,27 @@ from batchyard.v1 import batch_task_pb2 as task_pb
 from batchyard.v1 import batch_task_service_pb2 as service_pb
 from batchyard.v1 import batch_task_service_pb2_grpc, handler_pb2, record_pb2
 from tests.client.fake_artifacts import FakeArtifacts
+from tests.client.fake_cancels import FakeCancels
 from tests.client.fake_life import FakeLifeCycle, FakeTask
 from tests.client.fake_many import FakeMany
 from tests.client.fake_operations import FINAL, FakeOperations, State, refuse
 from tests.client.fake_watch import FakeWatches
 
 
+def _record_states(asked: str, context: grpc.ServicerContext) -> set[int]:
+    """The states that a filter asks for; it may be `state = NAME`, or nothing."""
+    names = record_pb2.RecordInfo.State.keys()
+    if not asked:
+        return set(record_pb2.RecordInfo.State.values())
+    field, _, name = asked.partition(" = ")
+    if field != "state" or name not in names:
+        refuse(context, code_pb2.INVALID_ARGUMENT, "not what this server knows", "INVALID_FILTER")
+    return {record_pb2.RecordInfo.State.Value(name)}
+
+
 class FakeServer(
     FakeArtifacts,
+    FakeCancels,
     FakeWatches,
     FakeLifeCycle,
     FakeMany,
@@ -272,10 +286,16 @@ class FakeServer(
 
     def StreamBatchTasks(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("StreamBatchTasks", context)
+        self.last["StreamBatchTasks"] = request
+        states = set(re.findall(r"state = (\w+)", request.filter))  # all that it understands of a filter
         size = request.page_size or 2
         with self.lock:
             alive = [task for task in self.tasks.values() if not task.deleted][::-1]
-            found = [self._counted(task) for task in alive if task.info.name.startswith(request.parent + "/")]
+            mine = [self._counted(task) for task in alive if task.info.name.startswith(request.parent + "/")]
+            state = task_pb.BatchTaskInfo.State.Name
+            found = [info for info in mine if not states or state(info.state) in states]
+        if states and not request.resume_token:
+            yield service_pb.StreamBatchTasksResponse(resume_token="0")  # it looked at some that did not match
         yield from self._stream(found, size, request.resume_token, "batch_tasks", context)
 
     def _stream(self, found: list[Any], size: int, token: str, name: str, context: grpc.ServicerContext) -> Any:
@@ -304,7 +324,11 @@ class FakeServer(
             if request.view == record_pb2.RecordInfo.FULL:
                 for record in found:
                     record.input.CopyFrom(task.inputs[record.index].payload)
-        yield from self._stream(found, request.page_size or self.page, request.resume_token, "records", context)
+        wanted = _record_states(request.filter, context)
+        size, token = request.page_size or self.page, request.resume_token
+        for message in self._stream(found, size, token, "records", context):
+            kept = [record for record in message.records if record.state in wanted]
+            yield service_pb.StreamRecordsResponse(records=kept, resume_token=message.resume_token)
 
     def GetHandler(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._enter("GetHandler", context)

@@ -57,6 +57,9 @@ def test_submit_and_read(run: Any, server: FakeServer, file: str) -> None:
     assert out.splitlines()[1].split("\t")[:6] == ["t000000", "SUCCEEDED", "echo", "2", "2", "0"]
     assert len(run("list", "--json", "--state", "SUCCEEDED")[1].splitlines()) == 1
     assert run("list", "--json", "--state", "queued")[1] == ""
+    run("list", "--filter", "priority > 0", "--order-by", "end_time desc", "--state", "failed")
+    asked = server.last["StreamBatchTasks"]
+    assert (asked.filter, asked.order_by) == ("(priority > 0) AND state = FAILED", "end_time desc")
     assert run("delete", "t000000")[:2] == (0, "")
     assert run("list", "--json")[1] == ""
 
@@ -78,8 +81,9 @@ def test_exit_codes_of_success(run: Any, server: FakeServer, file: str, failures
     got, out, err = run("wait", "t000000")
     assert (got, err) == (code, "")
     assert "state:          SUCCEEDED" in out
-    failed = run("results", "t000000", "--failed")[1].splitlines()
-    assert failed == ["0\t\tFAILED\tbad line"][:failures]
+    for chosen in (["--failed"], ["--filter", "state = FAILED"]):
+        failed = run("results", "t000000", *chosen)[1].splitlines()
+        assert failed == ["0\t\tFAILED\tbad line"][:failures]
 
 
 def test_submit_and_wait(run: Any, server: FakeServer, file: str) -> None:

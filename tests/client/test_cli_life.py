@@ -230,6 +230,7 @@ def test_attempts(run: Any, task: Any) -> None:
         ["attempts", "t"],
         ["attempts", "t", "first"],
         ["results", "t", "--generation", "last"],
+        ["results", "t", "--failed", "--filter", "state = FAILED"],
         ["pause"],
     ],
 )

@@ -31,6 +31,8 @@ CODES: dict[str, tuple[grpc.StatusCode, ...]] = {
     "ETAG_MISMATCH": (grpc.StatusCode.ABORTED,),
     "OPERATION_NOT_DONE": (grpc.StatusCode.FAILED_PRECONDITION,),
     "INDEX_MISMATCH": (grpc.StatusCode.OUT_OF_RANGE,),
+    "INVALID_FILTER": (grpc.StatusCode.INVALID_ARGUMENT,),
+    "INVALID_ORDER_BY": (grpc.StatusCode.INVALID_ARGUMENT,),
     "RESUME_TOKEN_EXPIRED": (grpc.StatusCode.OUT_OF_RANGE,),
     "OFFSET_BEYOND_END": (grpc.StatusCode.OUT_OF_RANGE,),
     "ARTIFACT_DAMAGED": (grpc.StatusCode.DATA_LOSS,),

@@ -84,6 +84,17 @@ def test_failed_records(ended: Any) -> None:
     assert ended.wait().counts.failed == 4
 
 
+def test_records_of_a_filter(ended: Any, server: FakeServer) -> None:
+    assert [record.index for record in ended.records(filter="state = FAILED")] == [0, 250, 500, 750]
+    assert len(list(ended.records(filter="state = SUCCEEDED", view="full"))) == 996
+    pages = list(ended.pages(filter="state = FAILED", page_size=100))
+    assert [len(page.records) for page in pages] == [1, 0, 1, 0, 0, 1, 0, 1, 0, 0]  # an empty one is not the end
+    rest = ended.records(filter="state = FAILED", resume_token=pages[5].resume_token)
+    assert [record.index for record in rest] == [750]
+    with pytest.raises(batchyard.InvalidArgumentError):
+        list(ended.records(filter="state = BAD"))
+
+
 def test_outputs_and_failures(ended: Any) -> None:
     with pytest.raises(batchyard.RecordFailedError, match="record 0: no 0"):
         list(ended.outputs())
@@ -124,6 +135,32 @@ def test_an_output_of_every_kind(client: Any, server: FakeServer) -> None:
     assert list(operation.outputs()) == [expected for _, expected in kinds]
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"filter": "priority > 0", "order_by": "id desc"}, "priority > 0"),
+        ({"status": "failed"}, "state = FAILED"),
+        ({"status": 2, "filter": " * "}, "state = QUEUED OR state = PAUSED"),
+        (
+            {"status": "IN_PROGRESS", "filter": 'id = "a*" AND archived = false', "order_by": "id desc"},
+            '(id = "a*" AND archived = false) AND (state = RUNNING OR state = PAUSING OR state = CANCELLING)',
+        ),
+        ({"status": BatchTaskStatus.STATUS_UNSPECIFIED, "filter": "*"}, "*"),
+    ],
+)
+def test_what_a_listing_asks_for(client: Any, server: FakeServer, asked: dict[str, Any], sent: str) -> None:
+    for method in (client.batch.list_info, client.batch.list_operations):
+        list(method(page_size=3, **asked))
+        request = server.last["StreamBatchTasks"]
+        assert (request.filter, request.order_by, request.page_size) == (sent, asked.get("order_by", ""), 3)
+
+
+def test_a_status_that_this_client_does_not_know_is_none_of_those_it_knows(client: Any, server: FakeServer) -> None:
+    list(client.batch.list_info(status=-1))
+    known = [f"state = {state.name}" for state in batchyard.BatchTaskState if state]
+    assert server.last["StreamBatchTasks"].filter == f"NOT ({' OR '.join(known)})"
+
+
 def test_listing_tasks(client: Any, server: FakeServer) -> None:
     made = [client.batch.run("echo", [1]).task_id for _ in range(9)]
     server.echo("projects/default/batchTasks/" + made[3])
@@ -133,6 +170,7 @@ def test_listing_tasks(client: Any, server: FakeServer) -> None:
     for status in (BatchTaskStatus.COMPLETED, "completed", "STATUS_COMPLETED", 4):
         assert [info.task_id for info in client.batch.list_info(status=status)] == [made[3]]
     assert len(list(client.batch.list_info(status=0))) == 9
+    assert server.last["StreamBatchTasks"].filter == ""
     for wrong in ("SUCCEEDED", 99):
         with pytest.raises(ValueError, match="not a valid BatchTaskStatus"):
             list(client.batch.list_info(status=wrong))

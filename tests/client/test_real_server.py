@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 import batchyard
-from batchyard import BatchTaskStatus, Client, NewTask, Record
+from batchyard import BatchTaskStatus, CancelledTasks, Client, InvalidFilterError, NewTask, Record
 from tests.support.eventually import eventually
 from tests.support.proxy import Budget, CutProxy
 from tests.support.server import SECONDS, Process, process
@@ -100,6 +101,11 @@ def test_partial_failure(client: Any) -> None:
     assert (result.counts.failed, result.counts.succeeded) == (10, 90)
     failed = sorted(result.failed(), key=lambda record: record.index)
     assert [record.index for record in failed] == list(range(3, 100, 10))
+    some = result.records(filter="error.code = INVALID_ARGUMENT AND index >= 20 AND index < 50", view="full")
+    assert [(record.index, record.input) for record in some] == [(i, {"fail": f"no {i}"}) for i in (23, 33, 43)]
+    with pytest.raises(batchyard.InvalidArgumentError) as refused:
+        list(result.records(filter="state = FAILED OR index = x"))
+    assert refused.value.metadata == {"field": "filter", "position": "26"}
     error = failed[0].error
     assert isinstance(error, batchyard.HandlerRecordError)
     assert (error.code, error.message) == (3, "no 3")
@@ -162,6 +168,30 @@ def test_listings(client: Any) -> None:
     with pytest.raises(batchyard.InvalidFieldError) as caught:
         client.batch.run("echo", [1], labels={"Bad Key": ""})
     assert "labels" in caught.value.detail.field_violations[0].field
+
+
+def test_listings_by_filter_and_order(client: Any) -> None:
+    for number, (records, priority) in enumerate((([1], 1), ([{}], None), (["x", "y"], -1), ([2], 1))):
+        client.batch.run("echo", records, task_id=f"t{number}", priority=priority).wait(poll_timeout=30)
+    client.batch.run("echo", [1], task_id="draft", start=False, labels={"team": "a"})
+
+    def found(**asked: Any) -> list[str]:
+        ids = [info.task_id for info in client.batch.list_info(page_size=1, **asked)]
+        assert [operation.task_id for operation in client.batch.list_operations(**asked)] == ids
+        pages = client.batch.info_pages(filter=asked.get("filter", ""), order_by=asked.get("order_by", ""))
+        assert "status" in asked or [task.name.rpartition("/")[2] for page in pages for task in page.batch_tasks] == ids
+        return ids
+
+    assert found(filter="priority > 0") == ["t3", "t0"]
+    assert found(filter='id = "t*"', order_by="priority desc") == ["t0", "t3", "t1", "t2"]
+    assert found(filter="labels:team OR counts.total > 1", order_by="id") == ["draft", "t2"]
+    assert found(status="created") == ["draft"]
+    assert found(status="completed", filter="priority:*", order_by="create_time") == ["t0", "t2", "t3"]
+    assert found(status=BatchTaskStatus.UNKNOWN) == []
+    with pytest.raises(batchyard.InvalidArgumentError, match="there is no field 'sate'"):
+        found(filter="sate = FAILED")
+    with pytest.raises(batchyard.InvalidArgumentError, match="at character 0"):
+        found(order_by="colour")
 
 
 def test_repeating_a_run(client: Any) -> None:
@@ -271,6 +301,10 @@ def test_the_command_line(real: Process, tmp_path: Path) -> None:
     assert code == 3
     assert "records:        2: 1 succeeded, 1 failed" in out
     assert run("results", "one")[1] == '0\ta\tSUCCEEDED\t{"id": "a"}\n1\tb\tFAILED\twhy\n'
+    assert run("results", "one", "--filter", 'record_id = "b"')[1] == "1\tb\tFAILED\twhy\n"
+    code, _, err = run("results", "one", "--filter", "state = WELL")
+    assert code == 1
+    assert "at character 8; filter: " in err
     assert run("submit", str(file), "--handler", "echo", "--wait", "--json")[0] == 0
     file.write_text('{"fail": "why"}\n')
     assert run("submit", str(file), "--handler", "gated", "--wait", "--task-id", "two")[0] == 1
@@ -294,3 +328,24 @@ def test_one_client_in_many_threads(real: Process) -> None:
         for thread in threads:
             thread.join()
         assert results == {number: [number] * 50 for number in range(8)}
+
+
+def test_filters_of_watches_operations_and_cancels(client: Any) -> None:
+    """Drafts of two teams; those of one are stopped, and whoever watches them is told of nothing else."""
+    drafts = {
+        team: [client.batch.run("echo", [n], labels={"team": team}, start=False).task_name for n in range(3)]
+        for team in ("red", "blue")
+    }
+    shown = list(itertools.islice(client.batch.watch(filter="labels.team=red"), 4))
+    assert [each.batch_task for each in shown] == [*reversed(drafts["red"]), ""]
+    counted = client.batch.cancel_many("labels.team=red", validate_only=True)
+    assert counted == CancelledTasks(3, tuple(reversed(drafts["red"])))
+    assert client.batch.cancel_many("labels.team=red", reason="late") == counted
+    told = list(itertools.islice(client.batch.watch(filter="labels.team=red", resume_token=shown[-1].resume_token), 3))
+    assert {each.batch_task for each in told} == set(drafts["red"])
+    assert {each.error.message for each in told} == {"the batch task was cancelled: late"}
+    assert len(list(client.operations.list(filter="done=true AND error.code=CANCELLED"))) == 3
+    assert len(list(client.operations.list(filter="done=false", page_size=2))) == 3
+    with pytest.raises(InvalidFilterError):
+        next(iter(client.operations.list(filter="done")))
+    assert client.batch.cancel_many("*").count == 3

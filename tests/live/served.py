@@ -60,6 +60,11 @@ class Live:
     def info(self, name: str) -> BatchTaskInfo:
         return self.tasks.GetBatchTask(service.GetBatchTaskRequest(name=name), timeout=SECONDS)
 
+    def listed(self, filter: str) -> list[str]:
+        """The names of the tasks that match."""
+        request = service.ListBatchTasksRequest(parent=PARENT, filter=filter)
+        return [info.name for info in self.tasks.ListBatchTasks(request, timeout=SECONDS).batch_tasks]
+
     def counts(self, name: str) -> RecordCounts:
         return self.info(name).counts
 

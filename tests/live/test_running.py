@@ -44,6 +44,8 @@ def test_running_is_what_handlers_say(tmp_path: pathlib.Path) -> None:
             assert live.running() == said, "not at rest"
             assert shown == said
             assert counts.running == len(said) == many
+            assert live.listed(f"counts.running = {many} AND counts.pending = {counts.pending}") == [name]
+            assert live.listed(f"counts.running != {many}") == []
             return said
 
         for left in range(10, 0, -1):

@@ -19,7 +19,7 @@ from tests.property.verbs import CONFIG, SMALL, YES, Verbs
 MOST_TASKS = 6
 ETAG = st.sampled_from((0, 0, 0, 0, 1, 2))
 CONTROLS = ("start", "pause", "pause", "resume", "resume", "cancel", "reactivate", "reactivate all")
-OPERATIONS = ("cancel", "delete", "wait", "wait long")
+OPERATIONS = ("cancel", "cancel many", "delete", "wait", "wait long")
 READINGS = ("records", "record", "lists")
 
 
@@ -106,6 +106,8 @@ class Callers(Verbs):
             self.wait(self.operation(who, which))
         elif verb == "wait long":
             self.wait_long(who)
+        elif verb == "cancel many":
+            self.cancel_many(who)
         else:
             self.do(f"{verb}_operation", self.operation(who, which))
 

@@ -190,6 +190,14 @@ class Model:
         """CancelBatchTask."""
         return self._change(call, name, etag, "cancel")
 
+    def cancel_many(self, project: str, state: str) -> list[Task]:
+        """CancelBatchTasks of those in a state; in the order of the list."""
+        found = [each for each in self.listed(project) if each.state == state and not each.is_final]
+        found = [each for each in found if FOLLOWS["cancel", each.state] != "="]
+        for task in found:
+            self._do(task, "cancel")
+        return found
+
     def _change(self, call: Call, name: str, etag: str, verb: str) -> Task:
         project = name.split("/")[1]
         known = self._known_living(project, call)

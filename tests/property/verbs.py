@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from batchyard.v1 import batch_task_service_pb2 as service
-from tests.property import asked
+from tests.property import asked, judge
 from tests.property.life import Task
 from tests.property.model import Call, Model
 from tests.property.session import PROJECTS, Session
@@ -194,6 +194,25 @@ class Verbs(RuleBasedStateMachine):
     def _cancel(self, call: Call, name: str, etag: str) -> None:
         request = service.CancelBatchTaskRequest(name=name, etag=etag, request_id=call.request)
         self.session.change("CancelBatchTask", request, lambda: self.model.cancel(call, name, etag))
+
+    def cancel_many(self, who: int) -> None:
+        """All tasks that are in the state of this one, in its project; counted before."""
+        task = self.task(who)
+        if task is None:
+            return
+        self.played.rules["cancel many"] += 1
+        project, state = task.project, task.state
+        request = service.CancelBatchTasksRequest(
+            parent=f"projects/{project}", filter=f"state={state}", validate_only=True
+        )
+        counted = service.CancelBatchTasksResponse.FromString(self.world.read("CancelBatchTasks", request))
+        request.validate_only = False
+        act = lambda: self.model.cancel_many(project, state)  # noqa: E731
+        answer, stopped = self.session.ask("CancelBatchTasks", request, service.CancelBatchTasksResponse, act)
+        judge.same("cancelled", answer, counted)
+        judge.same("cancelled", list(counted.batch_tasks), [each.name for each in stopped])
+        judge.same("cancelled", counted.cancelled_count, len(stopped))
+        self.session.sync()
 
     def _reactivate(self, call: Call, name: str, etag: str, everything: bool) -> None:
         request = service.ReactivateBatchTaskRequest(name=name, etag=etag, request_id=call.request)

@@ -21,11 +21,34 @@ SILENT_SECONDS = 1.0
 
 
 class Watchers:
-    """One of each project; cut with every server, and resumed with its last token."""
+    """One of each project, and one of all its tasks but one; cut with every server, and resumed with its last token."""
 
     def __init__(self, world: World, model: Model, projects: tuple[str, ...]) -> None:
+        self._parts = [_Watchers(world, model, projects, without) for without in ("", "a")]
+
+    def resume(self) -> None:
+        """Another server has begun."""
+        for part in self._parts:
+            part.resume()
+
+    def hear(self) -> None:
+        """Take in what was told; also what a server that is gone had still said."""
+        for part in self._parts:
+            part.hear()
+
+    def check(self, *, everything: bool = False) -> None:
+        """What was told are the first of the states that there were; with `everything` all of them."""
+        for part in self._parts:
+            part.check(everything=everything)
+
+
+class _Watchers:
+    """Of tasks with other ids than `without`."""
+
+    def __init__(self, world: World, model: Model, projects: tuple[str, ...], without: str) -> None:
         self._world = world
         self._model = model
+        self._without = without
         self._calls: dict[str, Following] = {}
         self._tokens = dict.fromkeys(projects, "")
         self._told: defaultdict[str, list[list[str]]] = defaultdict(lambda: [[]])  # by name, one list a task of it
@@ -35,6 +58,7 @@ class Watchers:
         """Another server has begun."""
         for project, token in self._tokens.items():
             request = service.WatchBatchTasksRequest(parent=f"projects/{project}", resume_token=token)
+            request.filter = f'id != "{self._without}"' if self._without else ""
             self._calls[project] = self._world.follow("WatchBatchTasks", request)
 
     def hear(self) -> None:
@@ -57,7 +81,7 @@ class Watchers:
         self.hear()
         passed: defaultdict[str, list[list[str]]] = defaultdict(list)
         for task in (*self._model.graves, *self._model.tasks.values()):
-            if task.project in self._tokens:
+            if task.project in self._tokens and task.task_id != self._without:
                 passed[task.name].append(list(_states(task)))
         for name, lives in self._told.items():
             told = [states for states in lives if states]

@@ -68,7 +68,7 @@ def about(task: str, operation: str) -> list[tuple[str, Message]]:
 def test_every_method_about_a_task_is_here() -> None:
     of_projects = {"CreateBatchTask", "ListBatchTasks", "StreamBatchTasks", "WatchBatchTasks"}
     of_projects |= {"GetHandler", "ListHandlers"}
-    of_projects |= {"BatchCreateBatchTasks", "GetBatchTaskCounts"}
+    of_projects |= {"BatchCreateBatchTasks", "CancelBatchTasks", "GetBatchTaskCounts"}
     methods = {method.name for method in service.DESCRIPTOR.services_by_name["BatchTaskService"].methods}
     methods |= {method.name for method in lro.DESCRIPTOR.services_by_name["Operations"].methods} - {"ListOperations"}
     assert {method for method, _ in about("t", "o")} == methods - of_projects

@@ -243,6 +243,11 @@ WATCHES = [
         invalid(method, request(**{field_name: right}, view=2), "view"),
         invalid(method, request(**{field_name: right}, resume_token="x"), "resume_token", R.INVALID_TOKEN),
         invalid(method, request(**{field_name: right}, resume_token="ä" * 10_000), "resume_token", R.INVALID_TOKEN),
+        *(
+            (invalid(method, request(parent=PROJECT, filter="colour=red"), "filter", R.INVALID_FILTER),)
+            if field_name == "parent"
+            else ()
+        ),
     )
 ] + [missing("WatchBatchTask", service.WatchBatchTaskRequest(name=NOWHERE), NOWHERE)]
 
@@ -265,7 +270,10 @@ OPERATIONS = [
             ("DeleteOperation", lro.DeleteOperationRequest),
         )
     ),
-    invalid("ListOperations", lro.ListOperationsRequest(name=PROJECT, filter="done=true"), "filter"),
+    *(
+        invalid("ListOperations", lro.ListOperationsRequest(name=PROJECT, filter=wrong), "filter", R.INVALID_FILTER)
+        for wrong in ("done", "done<true", "state=QUEUED", "metadata.state=NOBODY", "(done=true")
+    ),
 ]
 
 

@@ -66,10 +66,7 @@ def _messages(operation: str) -> dict[str, bytes]:
         SERVICE + "GetBatchTaskCounts": service.GetBatchTaskCountsRequest(
             name=f"{PROJECT}/batchTaskCounts"
         ).SerializeToString(),
-        SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
-            name=draft, include_records=True, view=2
-        ).SerializeToString(),
-        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(parent=PROJECT).SerializeToString(),
+        **_by_filter(draft),
         SERVICE + "PauseBatchTask": service.PauseBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "ResumeBatchTask": service.ResumeBatchTaskRequest(name=name("queued")).SerializeToString(),
         SERVICE + "UpdateBatchTask": update.SerializeToString(),
@@ -84,10 +81,27 @@ def _messages(operation: str) -> dict[str, bytes]:
         ).SerializeToString(),
         **_of_records(draft),
         OPERATIONS + "GetOperation": lro.GetOperationRequest(name=operation).SerializeToString(),
-        OPERATIONS + "ListOperations": lro.ListOperationsRequest(name=PROJECT, page_size=2).SerializeToString(),
+        OPERATIONS + "ListOperations": lro.ListOperationsRequest(
+            name=PROJECT, page_size=2, filter="NOT done=true"
+        ).SerializeToString(),
         OPERATIONS + "WaitOperation": wait.SerializeToString(),
         OPERATIONS + "CancelOperation": lro.CancelOperationRequest(name=operation).SerializeToString(),
         OPERATIONS + "DeleteOperation": lro.DeleteOperationRequest(name=operation).SerializeToString(),
+    }
+
+
+def _by_filter(draft: str) -> dict[str, bytes]:
+    """Those that watch, and a verb on all that match."""
+    return {
+        SERVICE + "WatchBatchTask": service.WatchBatchTaskRequest(
+            name=draft, include_records=True, view=2
+        ).SerializeToString(),
+        SERVICE + "WatchBatchTasks": service.WatchBatchTasksRequest(
+            parent=PROJECT, filter="counts.total>=0"
+        ).SerializeToString(),
+        SERVICE + "CancelBatchTasks": service.CancelBatchTasksRequest(
+            parent=PROJECT, filter="labels.a=b OR NOT (id:x AND state=DRAFT)", validate_only=True
+        ).SerializeToString(),
     }
 
 

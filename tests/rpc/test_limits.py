@@ -33,13 +33,15 @@ ELSEWHERE = {"OUTPUT", "ERROR", "LOG", "PAGE_SIZE", "STREAM_PAGE_SIZE"}
 class Walk:
     """How a bound is reached. `request(value)`; `field`: what is named beyond the maximum, if not the limit's own.
 
-    `number`: it is of a value, not of a size, so that what is less than the minimum can be sent.
+    `number`: it is of a value, not of a size, so that what is less than the minimum can be sent. `reason`: of what is
+    beyond it.
     """
 
     method: str
     request: Callable[[int], Any]
     field: str | None = None
     number: bool = False
+    reason: Reason = Reason.INVALID_FIELD
 
     def within(self, limit: Limit) -> set[int]:
         """The outermost values that pass."""
@@ -136,6 +138,15 @@ def _path(size: int) -> service.DeleteArtifactRequest:
     return service.DeleteArtifactRequest(name=f"{name('draft')}/records/0/artifacts/{path}", allow_missing=True)
 
 
+def _filter(written: Callable[[int], str]) -> Walk:
+    """A filter of so many bytes, or comparisons."""
+    return Walk(
+        "ListBatchTasks",
+        lambda n: service.ListBatchTasksRequest(parent=world.PROJECT, filter=written(n)),
+        reason=Reason.INVALID_FILTER,
+    )
+
+
 WALKS = {
     "REQUEST": Walk(CREATE, _whole),
     "ID": Walk(CREATE, lambda n: _changed(batch_task_id="x" * n)),
@@ -167,6 +178,8 @@ WALKS = {
         "ListArtifacts",
         lambda n: service.ListArtifactsRequest(parent=f"{name('draft')}/records/-", prefix="x" * n),
     ),
+    "FILTER": _filter(lambda n: f'id = "{"x" * (n - 7)}"'),
+    "FILTER_TERMS": _filter(lambda n: " AND ".join(["id = x"] * n)),
     "REASON": Walk("CancelBatchTask", lambda n: service.CancelBatchTaskRequest(name=name("draft"), reason="x" * n)),
 }
 
@@ -195,14 +208,13 @@ async def test_the_bound_passes(server: Served, key: str, limit: Limit) -> None:
         await getattr(server.tasks, walk.method)(walk.request(value))
 
 
-@provokes(Reason.INVALID_FIELD)
-@pytest.mark.parametrize("key", WALKS)
+@pytest.mark.parametrize("key", [pytest.param(key, marks=provokes(walk.reason)) for key, walk in WALKS.items()])
 async def test_beyond_the_bound_is_refused(server: Served, key: str, limit: Limit) -> None:
     await world.populate(server)
     walk = WALKS[key]
     for value in walk.beyond(limit):
         found = await fail(server, walk.method, walk.request(value))
-        assert (found.code, found.reason) == (Code.INVALID_ARGUMENT, Reason.INVALID_FIELD)
+        assert (found.code, found.reason) == (Code.INVALID_ARGUMENT, walk.reason)
         assert found.field == (limit.field if walk.field is None else walk.field)
 
 

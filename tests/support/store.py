@@ -16,7 +16,9 @@ from batchyard_server.model.record import Order, RecordPage, RecordQuery, View
 from batchyard_server.model.settings import DEFAULTS, Settings
 from batchyard_server.model.states import Event, StopReason, TaskState, after
 from batchyard_server.model.task import Lease, NewTask, RequestKey, Task
-from batchyard_server.store.protocols import Store
+from batchyard_server.model.task_query import Position, TaskQuery
+from batchyard_server.query import RECORDS, parse_filter
+from batchyard_server.store.protocols import Store, TaskPage
 from tests.support.outcomes import flush
 
 BIG = 1 << 30
@@ -149,6 +151,7 @@ async def page(
     running: frozenset[int] = frozenset(),
     whole: bool = False,
     generation: int = 0,
+    filter: str = "",
 ) -> RecordPage:
     """One page of records; of the task's generation by default."""
     return await store.record_page(
@@ -162,6 +165,7 @@ async def page(
             max_bytes=max_bytes,
             running=running,
             whole=whole,
+            filter=parse_filter(filter, RECORDS, task.project),
         )
     )
 
@@ -206,12 +210,62 @@ async def read_all(
         assert got.count
 
 
+async def search(
+    store: Store,
+    task: Task,
+    filter: str,
+    order: Order = Order.INDEX,
+    *,
+    view: View = View.BASIC,
+    max_records: int = 1000,
+    max_bytes: int = BIG,
+    whole: bool = False,
+    generation: int = 0,
+    running: frozenset[int] = frozenset(),
+) -> tuple[list[bytes], list[int]]:
+    """All records of a filter, page by page, and where each page ended; checks what every page must keep to."""
+    records: list[bytes] = []
+    ends: list[int] = []
+    position = 0
+    while True:
+        got = await page(
+            store,
+            task,
+            order,
+            view=view,
+            position=position,
+            max_records=max_records,
+            max_bytes=max_bytes,
+            running=running,
+            whole=whole,
+            generation=generation,
+            filter=filter,
+        )
+        found = segments.split_page(got.records)
+        assert len(found) == got.count <= max_records
+        assert got.next_position >= position + got.count
+        assert len(got.records) <= max_bytes or got.count == 1
+        assert got.next_position > position or not got.more
+        records += found
+        ends.append(got.next_position)
+        position = got.next_position
+        if not got.more:
+            return records, ends
+
+
+async def list_page(
+    store: Store, *, project: str = "p", limit: int = 10, max_bytes: int = BIG, **asked: Any
+) -> TaskPage:
+    """One page of tasks; `asked`: other fields of TaskQuery."""
+    return await store.list_tasks(TaskQuery(project=project, limit=limit, max_bytes=max_bytes, **asked))
+
+
 async def listed(store: Store, project: str = "p", *, size: int = 1000) -> list[str]:
     """The ids of all tasks of a project, in the order of the list."""
     found: list[str] = []
-    after: tuple[int, str] | None = None
+    after: Position | None = None
     while True:
-        page = await store.list_tasks(project, after, size, BIG)
+        page = await list_page(store, project=project, after=after, limit=size)
         infos = pages.infos(page.entries)
         found += [task_bytes.name_of(info).task for info in infos]
         assert len(infos) == page.count <= size

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batchyard._aio.task import AsyncBatchTaskOperation
     from batchyard._artifact_errors import ArtifactDamagedError, DownloadError, OffsetBeyondEndError
     from batchyard._artifact_info import Artifact, DownloadProgress
+    from batchyard._cancelled import CancelledTasks
     from batchyard._enums import (
         BatchTaskState,
         HandlerIsolation,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         WorkerLostError,
         WrongOperationStatusError,
     )
+    from batchyard._filter_errors import InvalidFilterError, InvalidOrderByError
     from batchyard._info import BatchTaskInfo, HandlerInfo
     from batchyard._new_task import NewTask
     from batchyard._operation_status import OperationStatus
@@ -139,6 +141,7 @@ _HOME = {
         "Artifact",
         "DownloadProgress",
     ),
+    "_cancelled": ("CancelledTasks",),
     "_enums": (
         "BatchTaskState",
         "HandlerIsolation",
@@ -210,6 +213,10 @@ _HOME = {
         "WallClockExceededError",
         "WorkerLostError",
         "WrongOperationStatusError",
+    ),
+    "_filter_errors": (
+        "InvalidFilterError",
+        "InvalidOrderByError",
     ),
     "_info": (
         "BatchTaskInfo",
@@ -285,6 +292,7 @@ __all__ = [
     "BatchTaskStatus",
     "BatchyardError",
     "CallCancelledError",
+    "CancelledTasks",
     "Client",
     "CommandNotStartedError",
     "DataLossError",
@@ -312,6 +320,8 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidFieldError",
+    "InvalidFilterError",
+    "InvalidOrderByError",
     "InvalidPlaceholderError",
     "InvalidTokenError",
     "MalformedRequestError",

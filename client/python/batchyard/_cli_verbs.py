@@ -65,9 +65,12 @@ def get(client: Client, args: Namespace) -> int:
 
 
 def list_tasks(client: Client, args: Namespace) -> int:
-    """Show the tasks of the project, newest first."""
-    found = client.batch.list_info(timeout=args.timeout)
-    infos = _first((info for info in found if args.state in {None, info.state.name.lower()}), args.limit)
+    """Show the tasks of the project, newest first or in another order."""
+    wanted = args.filter
+    if args.state is not None:
+        of_state = f"state = {args.state.upper()}"
+        wanted = of_state if wanted.strip() in {"", "*"} else f"({wanted}) AND {of_state}"
+    infos = _first(client.batch.list_info(filter=wanted, order_by=args.order_by, timeout=args.timeout), args.limit)
     return _show_all(infos, _cli_output.TASK_COLUMNS, _cli_output.task_row, args)
 
 
@@ -89,7 +92,9 @@ def results(client: Client, args: Namespace) -> int:
     if args.failed:
         records = operation.failed(view=view, generation=args.generation, timeout=args.timeout)
     else:
-        records = operation.records(order=args.order, view=view, generation=args.generation, timeout=args.timeout)
+        records = operation.records(
+            filter=args.filter, order=args.order, view=view, generation=args.generation, timeout=args.timeout
+        )
     for record in _first(records, args.limit):
         if args.json:
             _cli_output.write(_cli_json.dumps(_cli_json.plain(record.message)))
@@ -162,11 +167,30 @@ def reactivate(client: Client, args: Namespace) -> int:
 
 
 def cancel(client: Client, args: Namespace) -> int:
-    """Stop a task for good."""
+    """Stop a task, or all that match a filter, for good."""
+    if (args.task is None) == (args.filter is None):
+        args.wrong_usage("either a task or --filter is needed")
+    if args.filter is not None:
+        return _cancel_many(client, args)
+    if args.dry_run:
+        args.wrong_usage("--dry-run goes with --filter")
     operation = client.batch.get(args.task, timeout=args.timeout)
     operation.cancel(timeout=args.timeout)
     if args.json:
         _show(operation.get_task_info(timeout=args.timeout), args)
+    return ALL_SUCCEEDED
+
+
+def _cancel_many(client: Client, args: Namespace) -> int:
+    """Stop what matches; show the names, and on stderr how many they are."""
+    stopped = client.batch.cancel_many(args.filter, validate_only=args.dry_run, timeout=args.timeout)
+    if args.json:
+        _cli_output.write(_cli_json.dumps({"count": stopped.count, "tasks": list(stopped.names)}))
+        return ALL_SUCCEEDED
+    for name in stopped.names:
+        _cli_output.write(name.rpartition("/")[2])
+    more = ", of which the newest are named" if stopped.count > len(stopped.names) else ""
+    _cli_output.note(f"{stopped.count} {'would be ' if args.dry_run else ''}cancelled{more}")
     return ALL_SUCCEEDED
 
 

@@ -41,13 +41,15 @@ def watch(client: Client, args: Namespace) -> int:
     """Follow a task to its end, or all tasks until interrupted."""
     if (args.task is None) != args.all:
         args.wrong_usage("either a task or --all is needed")
+    if args.filter and not args.all:
+        args.wrong_usage("--filter goes with --all")
     options: dict[str, Any] = {
         "include_records": args.records,
         "resume_token": args.resume_token,
         "timeout": args.timeout,
     }
     if args.all:
-        _follow(client.batch.watch(**options), args)
+        _follow(client.batch.watch(filter=args.filter, **options), args)
         return ALL_SUCCEEDED
     operation = client.batch.get(args.task, timeout=args.timeout)
     args.waiting_for = operation.task_id

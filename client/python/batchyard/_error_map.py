@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from batchyard import _artifact_errors, _errors
+from batchyard import _artifact_errors, _errors, _filter_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +65,8 @@ BY_RPC_REASON: Final[dict[str, tuple[type[_errors.RpcError], ...]]] = {
     "INVALID_FIELD": (_errors.InvalidFieldError,),
     "MALFORMED_REQUEST": (_errors.MalformedRequestError,),
     "INVALID_TOKEN": (_errors.InvalidTokenError,),
+    "INVALID_FILTER": (_filter_errors.InvalidFilterError,),
+    "INVALID_ORDER_BY": (_filter_errors.InvalidOrderByError,),
     "NO_RECORDS": (_NoRecordsToCreateError, _NoRecordsToStartError),
     "DUPLICATE_RECORD_ID": (_errors.DuplicateRecordIdError,),
     "RESOURCE_NOT_FOUND": (_errors.ResourceNotFoundError,),

@@ -91,8 +91,8 @@ class BatchTaskStatus(enum.IntEnum):
 # Other spellings of members, without prefix.
 _SPELLINGS: Final = {"CANCELLED": "CANCELED", "UNSPECIFIED": "STATUS_UNSPECIFIED"}
 _State = batch_task_pb2.BatchTaskInfo.State
-_STATUS_OF_STATE: dict[int, BatchTaskStatus] = {
-    0: BatchTaskStatus.STATUS_UNSPECIFIED,
+_STATUS_OF_STATE: dict[_State.ValueType, BatchTaskStatus] = {
+    _State.STATE_UNSPECIFIED: BatchTaskStatus.STATUS_UNSPECIFIED,
     _State.DRAFT: BatchTaskStatus.CREATED,
     _State.QUEUED: BatchTaskStatus.PENDING,
     _State.PAUSED: BatchTaskStatus.PENDING,
@@ -103,6 +103,21 @@ _STATUS_OF_STATE: dict[int, BatchTaskStatus] = {
     _State.FAILED: BatchTaskStatus.FAILED,
     _State.CANCELLED: BatchTaskStatus.CANCELED,
 }
+
+
+def with_status(wanted: str, status: BatchTaskStatus) -> str:
+    """Return the filter for tasks that match `wanted`, "" = all of them, and are of a status.
+
+    STATUS_UNSPECIFIED adds nothing; UNKNOWN stands for the states that this client does not know.
+    """
+    if status is BatchTaskStatus.STATUS_UNSPECIFIED:
+        return wanted
+    unknown = status is BatchTaskStatus.UNKNOWN
+    known = sorted(state for state, each in _STATUS_OF_STATE.items() if state and (unknown or each is status))
+    states = " OR ".join(f"state = {_State.Name(state)}" for state in known)
+    if unknown:
+        states = f"NOT ({states})"
+    return states if wanted.strip() in {"", "*"} else f"({wanted}) AND ({states})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _submit_options(verb("submit", _cli_verbs.submit, "Submit a file of JSON lines, one record each.", task=False))
     listed = verb("list", _cli_verbs.list_tasks, "List the tasks of the project, newest first.", task=False)
+    listed.add_argument(
+        "--filter", default="", help="only tasks that match, as in 'labels.team = \"a\" AND priority > 0'"
+    )
+    listed.add_argument("--order-by", default="", metavar="FIELD", help="another order, as in 'end_time desc'")
     states = [state.name.lower() for state in BatchTaskState if state]
     listed.add_argument("--state", type=str.lower, choices=states, help="only tasks in this state")
     _limit(listed)
@@ -107,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     poll_timeout(verb("wait", _cli_verbs.wait, "Wait for the end of a task."))
     _watch_options(verb("watch", _cli_watch.watch, "Follow a task to its end, or all tasks.", task=False))
     shown = verb("results", _cli_verbs.results, "Show the records of a task with their outcomes.")
-    shown.add_argument("--failed", action="store_true", help="only those that failed")
+    which = shown.add_mutually_exclusive_group()
+    which.add_argument("--failed", action="store_true", help="only those that failed, as they ended")
+    which.add_argument("--filter", default="", metavar="FILTER", help="only those, as 'state = FAILED AND index < 9'")
     shown.add_argument("--order", choices=("index", "completion"), default="index")
     shown.add_argument("--input", action="store_true", help="the inputs too (with --json)")
     shown.add_argument("--generation", type=int, metavar="N", help="as they were at its end; default: the current one")
@@ -120,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     _artifact_verbs(verb)
     verb("pause", _cli_verbs.pause, "Let no further record start; those that run may end.")
     verb("resume", _cli_verbs.resume, "Let a paused task go on.")
-    verb("cancel", _cli_verbs.cancel, "Stop a task for good; what runs is killed.")
+    _cancel_options(verb("cancel", _cli_verbs.cancel, "Stop tasks for good; what runs is killed.", task=False))
     again = verb("reactivate", _cli_verbs.reactivate, "Run what failed or did not end of an ended task again.")
     again.add_argument("--all", action="store_true", help="every record, also those that succeeded")
     again.add_argument("--wait", action="store_true", help="wait for the end; the exit code says how it went")
@@ -195,8 +201,16 @@ def _update_options(parser: argparse.ArgumentParser) -> None:
 def _watch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", help="task id or name; the exit code says how it went, as that of wait")
     parser.add_argument("--all", action="store_true", help="all tasks of the project, until interrupted")
+    parser.add_argument("--filter", metavar="FILTER", default="", help="with --all: only tasks that match it")
     parser.add_argument("--records", action="store_true", help="outcomes too, a line each")
     parser.add_argument("--resume-token", metavar="TOKEN", default="", help="of a line of --json: go on after it")
+
+
+def _cancel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", help="task id or name")
+    text = "all tasks that match, e.g. 'state=QUEUED AND labels.team=red' or '*'; names the first 100"
+    parser.add_argument("--filter", metavar="FILTER", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="with --filter: stop nothing, only count and name them")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:

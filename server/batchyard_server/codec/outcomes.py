@@ -85,6 +85,12 @@ def of_records(ranges: list[tuple[int, int]], records: Sequence[bytes]) -> Flush
     )
 
 
+def exit_code(flush: Flush) -> int | None:
+    """That of the only outcome in a flush; None if it has none."""
+    [head] = shadow_pb2.RecordHeads.FromString(flush.page).records
+    return head.exit_code if head.HasField("exit_code") else None
+
+
 def failed_records(flush: Flush, worker: str) -> list[Failed]:
     """Those of a flush of `worker` that failed, in its order."""
     wanted = set(flush.failed)

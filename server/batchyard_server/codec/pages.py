@@ -71,6 +71,13 @@ def done_operation(*, metadata: bytes, info: bytes) -> bytes:
     return operation.SerializeToString()
 
 
+def cancelled(count: int, names: Sequence[str], token: str) -> bytes:
+    """CancelBatchTasksResponse; `names` are those of the first tasks."""
+    return service.CancelBatchTasksResponse(
+        cancelled_count=count, batch_tasks=names, next_page_token=token
+    ).SerializeToString()
+
+
 def task_counts(project: str, counts: Mapping[TaskState, int]) -> bytes:
     """Serialized BatchTaskCounts. Its fields are the states in lower case."""
     fields = {state.name.lower(): count for state, count in counts.items()}

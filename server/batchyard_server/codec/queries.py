@@ -29,13 +29,36 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListOperations:
+    """One page of the operations of a project. `filter` is not read yet."""
+
+    project: str
+    size: int
+    token: str
+    filter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListTasks:
+    """One page of the tasks of a project, or a stream of them. `filter` and `order_by` are not read yet."""
+
+    project: str
+    size: int
+    token: str
+    token_field: str
+    filter: str
+    order_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListRecords:
-    """One page of a task's records, or a stream of them. `generation`: see model.record."""
+    """One page of a task's records, or a stream of them. `filter`: unread. `generation`: see model.record."""
 
     name: TaskName
     size: int
     token: str
     token_field: str
+    filter: str
     order: Order
     view: View
     generation: int
@@ -79,11 +102,12 @@ class WatchTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchTasks:
-    """WatchBatchTasks. `view`: of the outcomes; None = they are not wanted."""
+    """WatchBatchTasks. `view`: of the outcomes; None = they are not wanted. `filter` is not read yet."""
 
     project: str
     token: str
     view: View | None
+    filter: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,21 +162,16 @@ def get_handler(raw: bytes) -> HandlerName:
     return names.parse_handler(parse(service.GetHandlerRequest, raw).name)
 
 
-def list_tasks(raw: bytes) -> ListPage:
+def list_tasks(raw: bytes) -> ListTasks:
     """Read ListBatchTasks."""
     request = parse(service.ListBatchTasksRequest, raw)
-    return _list_page(request.parent, "parent", request.page_size, request.page_token)
+    return _tasks(request, _page_size(request.page_size), request.page_token, "page_token")
 
 
-def stream_tasks(raw: bytes) -> ListPage:
+def stream_tasks(raw: bytes) -> ListTasks:
     """Read StreamBatchTasks."""
     request = parse(service.StreamBatchTasksRequest, raw)
-    return ListPage(
-        project=names.parse_project(request.parent),
-        size=_stream_page_size(request.page_size),
-        token=request.resume_token,
-        token_field="resume_token",  # noqa: S106 - the name of a field
-    )
+    return _tasks(request, _stream_page_size(request.page_size), request.resume_token, "resume_token")
 
 
 def list_handlers(raw: bytes) -> ListPage:
@@ -161,12 +180,15 @@ def list_handlers(raw: bytes) -> ListPage:
     return _list_page(request.parent, "parent", request.page_size, request.page_token)
 
 
-def list_operations(raw: bytes) -> ListPage:
+def list_operations(raw: bytes) -> ListOperations:
     """Read ListOperations. Nothing is ever unreachable, so return_partial_success changes nothing."""
     request = parse(lro.ListOperationsRequest, raw)
-    if request.filter:
-        raise InvalidArgument("filter", "is not supported by this server")
-    return _list_page(request.name, "name", request.page_size, request.page_token)
+    return ListOperations(
+        project=names.parse_project(request.name, "name"),
+        size=_page_size(request.page_size),
+        token=request.page_token,
+        filter=request.filter,
+    )
 
 
 def list_subtasks(raw: bytes) -> ListSubtasks:
@@ -207,7 +229,8 @@ def watch_tasks(raw: bytes) -> WatchTasks:
     """Read WatchBatchTasks."""
     request = parse(service.WatchBatchTasksRequest, raw)
     project = names.parse_project(request.parent)
-    return WatchTasks(project=project, token=request.resume_token, view=_watched_view(request))
+    view = _watched_view(request)
+    return WatchTasks(project=project, token=request.resume_token, view=view, filter=request.filter)
 
 
 def list_artifacts(raw: bytes) -> ListArtifacts:
@@ -252,6 +275,19 @@ def wait_operation(raw: bytes) -> WaitOperation:
     return WaitOperation(name=names.parse_operation(request.name), seconds=seconds)
 
 
+def _tasks(
+    request: service.ListBatchTasksRequest | service.StreamBatchTasksRequest, size: int, token: str, token_field: str
+) -> ListTasks:
+    return ListTasks(
+        project=names.parse_project(request.parent),
+        size=size,
+        token=token,
+        token_field=token_field,
+        filter=request.filter,
+        order_by=request.order_by,
+    )
+
+
 def _list_page(parent: str, parent_field: str, size: int, token: str) -> ListPage:
     return ListPage(
         project=names.parse_project(parent, parent_field),
@@ -273,6 +309,7 @@ def _records(
         size=size,
         token=token,
         token_field=token_field,
+        filter=request.filter,
         order=_order(request.order),
         view=_view(request.view, View.BASIC),
         generation=_generation(request.generation, request.order),

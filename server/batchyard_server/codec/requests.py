@@ -52,6 +52,18 @@ class ChangeTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelTasks:
+    """CancelBatchTasks. `filter` and `token` are not read yet."""
+
+    project: str
+    filter: str
+    token: str
+    reason: str
+    validate_only: bool
+    request: RequestKey | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteTask:
     """DeleteBatchTask."""
 
@@ -178,6 +190,23 @@ def cancel_task(raw: bytes) -> ChangeTask:
     at_most(limits.REASON, len(request.reason.encode()))
     key = request_key("cancel", name.project, request)
     return ChangeTask(name=name, etag=request.etag, request=key, reason=request.reason)
+
+
+def cancel_tasks(raw: bytes) -> CancelTasks:
+    """Read CancelBatchTasks."""
+    request = parse(service.CancelBatchTasksRequest, raw)
+    project = names.parse_project(request.parent)
+    if not request.filter.strip():
+        raise InvalidArgument(limits.FILTER.field, "is required; * is every task")
+    at_most(limits.REASON, len(request.reason.encode()))
+    return CancelTasks(
+        project=project,
+        filter=request.filter,
+        token=request.page_token,
+        reason=request.reason,
+        validate_only=request.validate_only,
+        request=request_key("cancel many", project, request),
+    )
 
 
 def delete_task(raw: bytes) -> DeleteTask:

@@ -110,6 +110,11 @@ def with_input(record: bytes, record_input: bytes) -> bytes:
     return record + _INPUT_TAG + varint(len(raw.payload)) + raw.payload
 
 
+def record_id_of(record_input: bytes) -> str:
+    """The record_id in a serialized RecordInput."""
+    return shadow_pb2.RecordInputHead.FromString(record_input).record_id
+
+
 class Placeholders:
     """Makes the RecordInfo of records without an outcome."""
 

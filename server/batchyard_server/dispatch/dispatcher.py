@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -153,6 +154,15 @@ class Dispatcher:
         if queue is None:
             return frozenset()
         return frozenset(index for subtask, index in self._executor.running() if subtask in queue.subtasks)
+
+    def all_running(self) -> Mapping[int, int]:
+        """How many records' handlers run now, by key of the task."""
+        found = {(subtask.task.key, index) for subtask, index in self._executor.running() if self._has(subtask)}
+        return Counter(key for key, _ in found)
+
+    def _has(self, subtask: Subtask) -> bool:
+        queue = self._queues.get(subtask.task.key)
+        return queue is not None and subtask in queue.subtasks
 
     def waiting(self, task_key: int) -> WaitingReason:
         """Why the task does not move."""

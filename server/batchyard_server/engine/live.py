@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
@@ -19,6 +19,10 @@ class Live(Protocol):
 
     def running(self, task_key: int) -> frozenset[int]:
         """Indexes of the records whose handler runs now."""
+        ...
+
+    def all_running(self) -> Mapping[int, int]:
+        """How many records' handlers run now, by key of the task; none where it is 0."""
         ...
 
     def waiting(self, task_key: int) -> WaitingReason:
@@ -56,6 +60,10 @@ class NullLive:
     def running(self, task_key: int) -> frozenset[int]:
         """See Live.running."""
         return frozenset()
+
+    def all_running(self) -> Mapping[int, int]:
+        """See Live.all_running."""
+        return {}
 
     def waiting(self, task_key: int) -> WaitingReason:
         """See Live.waiting."""

@@ -73,5 +73,5 @@ def next_generation(task: Task, operation: str, now_us: int, *, everything: bool
         live_subtasks=0,
     ).enter(after(task.state, Event.REACTIVATE), now_us)
     if begun.ended < begun.total:
-        return begun
+        return replace(begun, exit_code=None)
     return begun.enter(after(begun.state, Event.ALL_SUCCEEDED_OR_SOME_FAILED), now_us)

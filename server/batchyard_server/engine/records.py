@@ -11,9 +11,11 @@ from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits
 from batchyard_server.model.errors import InvalidArgument, NotFound
+from batchyard_server.model.filter import EVERYTHING
 from batchyard_server.model.names import RECORD_TYPE, TASK_TYPE, TaskName
 from batchyard_server.model.record import Order, RecordQuery
 from batchyard_server.model.task import Task
+from batchyard_server.query import RECORDS, parse_filter
 
 
 async def get_record(deps: Deps, asked: GetRecord) -> bytes:
@@ -39,7 +41,10 @@ async def get_record(deps: Deps, asked: GetRecord) -> bytes:
 
 
 async def list_records(deps: Deps, asked: ListRecords) -> bytes:
-    """Serialized ListRecordsResponse. Raises NotFound, InvalidArgument (INVALID_TOKEN; or no such generation)."""
+    """Serialized ListRecordsResponse.
+
+    Raises NotFound, InvalidArgument (INVALID_FILTER, INVALID_TOKEN; or no such generation).
+    """
     reading = _Reading(deps, await deps.store.get_task(asked.name), asked)
     page = await deps.store.record_page(reading.query(reading.position, limits.UNARY_PAGE_BYTES))
     token = reading.token(page.next_position)
@@ -49,7 +54,8 @@ async def list_records(deps: Deps, asked: ListRecords) -> bytes:
 async def stream_records(deps: Deps, asked: ListRecords) -> AsyncGenerator[bytes, None]:
     """Serialized StreamRecordsResponse messages, at least one; ends at the present. Raises as list_records.
 
-    A generation that was the current one when the stream began is read to its end, also if the next one has begun.
+    A generation that was the current one when the stream began is read to its end, also if the next one has begun. With
+    a filter a message without records says how far the search has come.
     """
     task = await deps.store.get_task(asked.name)
     reading = _Reading(deps, task, asked)
@@ -61,7 +67,7 @@ async def stream_records(deps: Deps, asked: ListRecords) -> AsyncGenerator[bytes
     sent = False
     async with aclosing(pages_read):
         async for page in pages_read:
-            if page.count or not sent:
+            if page.count or not sent or reading.filtered:
                 sent = True
                 token = reading.token(page.next_position)
                 yield pages.record_page(page.records, next_page_token="", resume_token=token)
@@ -84,10 +90,18 @@ class _Reading:
         self._asked = asked
         self._task_key = task.key
         self._generation = asked.generation or task.generation
+        self._filter = parse_filter(asked.filter, RECORDS, asked.name.project)
         # What a token holds for; the view may change from page to page, it moves no position.
         self._scope = f"{task.uid}/{self._generation}/{asked.order.name}"
+        if self.filtered:
+            self._scope += f"/{asked.filter}"
         found = deps.tokens.read("records", self._scope, asked.token, asked.token_field)
         self.position = found[0] if found else 0
+
+    @property
+    def filtered(self) -> bool:
+        """Whether only some of them are wanted."""
+        return self._filter != EVERYTHING
 
     def token(self, position: int) -> str:
         """What goes on there."""
@@ -106,4 +120,5 @@ class _Reading:
             max_bytes=max_bytes - limits.RECORDS_TAIL_BYTES,
             running=self._deps.live.running(self._task_key) if asked.order is Order.INDEX else frozenset(),
             whole=whole,
+            filter=self._filter,
         )

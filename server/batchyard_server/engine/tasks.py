@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from batchyard_server.codec import pages, task_bytes
-from batchyard_server.codec.queries import ListPage
+from batchyard_server.codec.queries import ListTasks
+from batchyard_server.codec.values import RUNNING_FIELDS
 from batchyard_server.engine import show
 from batchyard_server.engine.deps import Deps
 from batchyard_server.engine.streaming import read_ahead
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
+from batchyard_server.model.filter import fields_of
 from batchyard_server.model.names import TaskName
+from batchyard_server.model.task_query import Position, TaskQuery
+from batchyard_server.query import TASKS, parse_filter, parse_order
 from batchyard_server.store.protocols import TaskPage
 
 
@@ -24,36 +29,58 @@ async def get_task(deps: Deps, name: TaskName) -> bytes:
     return show.task_info(deps, await deps.store.get_task(name))
 
 
-async def list_tasks(deps: Deps, asked: ListPage) -> bytes:
-    """Serialized ListBatchTasksResponse: create_time descending, then name. Raises InvalidArgument (INVALID_TOKEN)."""
-    after = deps.tokens.read("tasks", asked.project, asked.token, asked.token_field)
-    most = limits.UNARY_PAGE_BYTES - limits.TASKS_TAIL_BYTES
-    page = await deps.store.list_tasks(asked.project, after, asked.size, most)
-    token = deps.tokens.make("tasks", asked.project, page.last) if page.more and page.last else ""
+async def list_tasks(deps: Deps, asked: ListTasks) -> bytes:
+    """Serialized ListBatchTasksResponse. Raises InvalidArgument (INVALID_TOKEN, INVALID_FILTER, INVALID_ORDER_BY)."""
+    query, scope = _query(deps, asked, limits.UNARY_PAGE_BYTES)
+    page = await deps.store.list_tasks(query)
+    token = deps.tokens.make("tasks", scope, page.last) if page.more and page.last else ""
     return pages.task_page(await _entries(deps, page), token)
 
 
-async def stream_tasks(deps: Deps, asked: ListPage) -> AsyncGenerator[bytes, None]:
-    """Serialized StreamBatchTasksResponse messages, at least one. Raises InvalidArgument (INVALID_TOKEN)."""
-    after = deps.tokens.read("tasks", asked.project, asked.token, asked.token_field)
-    token = asked.token or deps.tokens.make("tasks", asked.project, _BEGINNING)
+async def stream_tasks(deps: Deps, asked: ListTasks) -> AsyncGenerator[bytes, None]:
+    """Serialized StreamBatchTasksResponse messages, at least one. Raises as list_tasks."""
+    query, scope = _query(deps, asked, limits.FIRST_STREAM_PAGE_BYTES)
+    token = asked.token or deps.tokens.make("tasks", scope, None)
     pages_read = read_ahead(
-        lambda at, most: deps.store.list_tasks(asked.project, at, asked.size, most - limits.TASKS_TAIL_BYTES),
+        lambda after, most: deps.store.list_tasks(_on(deps, query, after, most)),
         lambda page: page.last if page.more else None,
-        None if after == _BEGINNING else after,
+        query.after,
     )
     sent = False
     async with aclosing(pages_read):
         async for page in pages_read:
             if page.last:
-                token = deps.tokens.make("tasks", asked.project, page.last)
+                token = deps.tokens.make("tasks", scope, page.last)
             if page.last or not sent:
                 sent = True
                 yield pages.task_page(await _entries(deps, page), token)
 
 
-# The position before the newest task: what the token of an empty stream says.
-_BEGINNING = (2**63 - 1, "")
+def _query(deps: Deps, asked: ListTasks, most_bytes: int) -> tuple[TaskQuery, str]:
+    """The first page that is asked for, and the scope of its tokens."""
+    order = parse_order(asked.order_by)
+    query = TaskQuery(
+        project=asked.project,
+        limit=asked.size,
+        max_bytes=most_bytes - limits.TASKS_TAIL_BYTES,
+        filter=parse_filter(asked.filter, TASKS, asked.project),
+        order=order,
+    )
+    way = "desc" if order.descending else "asc"
+    scope = asked.project if query.is_usual else f"{asked.project} {order.field} {way} {asked.filter}"
+    after = deps.tokens.read_any("tasks", scope, asked.token, asked.token_field)
+    return _on(deps, query, after, most_bytes), scope
+
+
+def _on(deps: Deps, query: TaskQuery, after: Position | None, most_bytes: int) -> TaskQuery:
+    """The next page, as things are now."""
+    looks = any(each.name in RUNNING_FIELDS for each in fields_of(query.filter))
+    return replace(
+        query,
+        after=after,
+        max_bytes=most_bytes - limits.TASKS_TAIL_BYTES,
+        running=deps.live.all_running() if looks else query.running,
+    )
 
 
 async def _entries(deps: Deps, page: TaskPage) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchyard_server.codec import watch as codec
 from batchyard_server.engine.deps import Deps
-from batchyard_server.engine.watch_hub import Hub
+from batchyard_server.engine.watch_hub import QUIET_SECONDS, Hub
 from batchyard_server.engine.watch_topic import Shown, Topic, joined
 from batchyard_server.model.errors import TokenExpired
 
@@ -23,6 +23,12 @@ class Follower:
         self._task_key = task_key
         self.seq = seq
         self._number = 0
+        self._told_ns = deps.clock.monotonic_ns()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the watcher had no message for long."""
+        return self._deps.clock.monotonic_ns() - self._told_ns >= int(QUIET_SECONDS * 1e9)
 
     async def check(self) -> None:
         """Raise TokenExpired if not everything after the place is kept."""
@@ -48,12 +54,13 @@ class Follower:
             self.seq = upto
             if quiet:
                 return None
-            quiet = not await self._hub.wait(topic)
+            quiet = not await self._hub.wait(topic, self._told_ns)
         self._number = 0
         return await self.read(topic.since)
 
     async def message(self, shown: Shown, token: str) -> bytes:
         """A change for the wire."""
+        self._told_ns = self._deps.clock.monotonic_ns()
         entry = shown.entry
         if entry.ends and shown.ended is None:
             shown.ended = await self._deps.store.operation_of(entry.task_key, entry.generation)
@@ -61,4 +68,5 @@ class Follower:
 
     def quiet(self, token: str) -> bytes:
         """A message that has only a token."""
+        self._told_ns = self._deps.clock.monotonic_ns()
         return codec.quiet(self._deps.clock.now_us()) + codec.token(token)

@@ -14,11 +14,13 @@ says, is looked at twice a second.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
+from batchyard_server.codec.values import TaskValues
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.watch_filter import Facts
 from batchyard_server.engine.watch_outcomes import Outcomes
 from batchyard_server.engine.watch_topic import Shown, Topic, wake
 from batchyard_server.model.states import TaskState
@@ -40,6 +42,7 @@ class Hub:
 
     Attributes:
         outcomes: reads the outcomes for them.
+        facts: reads tasks for those of them that filter.
         closed: the server drains: who waits is woken, and nobody waits any more.
         head: number of the last change that it was told of.
     """
@@ -47,6 +50,7 @@ class Hub:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self.outcomes = Outcomes(deps.store)
+        self.facts = Facts(deps.store)
         self.closed = False
         self.head = deps.store.last_seq
         self._topics: dict[int | str, Topic] = {}
@@ -57,7 +61,7 @@ class Hub:
         self._runs: dict[int, LogEntry] = {}  # the last change of each task that may have running records
         self._told: dict[int, tuple[int, int]] = {}  # how many it was told of last, and when (ns)
         self._running: asyncio.TimerHandle | None = None
-        self._quiet: OrderedDict[asyncio.Future[bool], int] = OrderedDict()  # since when each one waits, ns
+        self._quiet: dict[asyncio.Future[bool], int] = {}  # since when each one waits, ns
         self._tick: asyncio.TimerHandle | None = None
         self._unsubscribe = deps.store.subscribe(self._on_events)
 
@@ -85,17 +89,22 @@ class Hub:
                 timer.cancel()
 
     @contextmanager
-    def topic(self, key: int | str) -> Generator[Topic]:
-        """The topic of a task (its key) or of a project (its id), kept up as long as somebody is in the block."""
+    def topic(self, key: int | str, *, curious: bool = False) -> Generator[Topic]:
+        """The topic of a task (its key) or of a project (its id), kept up as long as somebody is in the block.
+
+        `curious`: who needs to know more of tasks than changes tell.
+        """
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = Topic(self.head)
             self._watch_running()
         topic.watchers += 1
+        topic.curious += curious
         try:
             yield topic
         finally:
             topic.watchers -= 1
+            topic.curious -= curious
             if not topic.watchers:
                 del self._topics[key]
                 self._held.discard(topic)
@@ -116,13 +125,16 @@ class Hub:
             self._told[entry.task_key] = running, self._deps.clock.monotonic_ns()
         return running
 
-    async def wait(self, topic: Topic) -> bool:
-        """Until more is shown in the topic: True. False if it was quiet for long, or the server drains."""
+    async def wait(self, topic: Topic, since_ns: int | None = None) -> bool:
+        """Until more is shown in the topic: True. False if it was quiet for long, or the server drains.
+
+        `since_ns`: when the watcher had its last message; None = now.
+        """
         if self.closed:
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         topic.waiters.add(waiter)
-        self._quiet[waiter] = self._deps.clock.monotonic_ns()
+        self._quiet[waiter] = self._deps.clock.monotonic_ns() if since_ns is None else since_ns
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._on_tick)
         try:
@@ -134,10 +146,7 @@ class Hub:
     def look(self) -> None:
         """Wake those who had no message for long."""
         before = self._deps.clock.monotonic_ns() - int(QUIET_SECONDS * 1e9)
-        while self._quiet:
-            waiter, since = next(iter(self._quiet.items()))
-            if since > before:
-                break
+        for waiter in [waiter for waiter, since in self._quiet.items() if since <= before]:
             del self._quiet[waiter]
             if not waiter.done():
                 waiter.set_result(False)
@@ -155,6 +164,7 @@ class Hub:
             if entry is None:  # joined with a later one
                 continue
             self.head = entry.seq
+            self.facts.forget(entry.task_key)
             if entry.state in _RUN and entry.change is not Change.DELETED:
                 self._runs[entry.task_key] = entry
                 if entry.change is Change.STATE:
@@ -164,7 +174,8 @@ class Hub:
             for key in (entry.task_key, entry.project):
                 topic = self._topics.get(key)
                 if topic is not None:
-                    topic.backlog.add(Shown(entry, event.operation))
+                    task = TaskValues(event.task).kept() if topic.curious else None
+                    topic.backlog.add(Shown(entry, event.operation, task=task))
                     touched.add(topic)
         for topic in touched:
             self._show(topic)

@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from batchyard_server.codec import watch as codec
 from batchyard_server.codec.queries import WatchTasks
 from batchyard_server.engine.deps import Deps
+from batchyard_server.engine.watch_filter import Sieve
 from batchyard_server.engine.watch_follow import Follower
 from batchyard_server.engine.watch_hub import Hub
 from batchyard_server.engine.watch_topic import Shown
 from batchyard_server.model import limits
 from batchyard_server.model.errors import NotFound
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.model.watch import Change
+from batchyard_server.query import TASKS, parse_filter
 from batchyard_server.store.event_log import Watched
 
 
 async def watch_tasks(deps: Deps, hub: Hub, asked: WatchTasks) -> AsyncGenerator[bytes, None]:
-    """Serialized OperationStatus messages. Raises InvalidArgument (INVALID_TOKEN), TokenExpired."""
-    watch = _Watch(deps, hub, asked, _read(deps, asked))
+    """Serialized OperationStatus messages. Raises InvalidArgument (INVALID_FILTER, INVALID_TOKEN), TokenExpired."""
+    sieve = Sieve(deps.live, hub.facts, asked.filter, parse_filter(asked.filter, TASKS, asked.project))
+    watch = _Watch(deps, hub, asked, sieve, _read(deps, asked))
     async with aclosing(watch.messages()) as messages:
         async for message in messages:
             yield message
@@ -57,7 +61,8 @@ class _Place:
 
 def _scope(asked: WatchTasks) -> str:
     """What a token holds for. The view may change, it moves no position."""
-    return f"project/{asked.project}" if asked.view is None else f"project/{asked.project}/records"
+    scope = f"project/{asked.project}" if asked.view is None else f"project/{asked.project}/records"
+    return f"{scope}?{asked.filter}" if asked.filter else scope
 
 
 def _read(deps: Deps, asked: WatchTasks) -> _Place | None:
@@ -78,9 +83,10 @@ def _read(deps: Deps, asked: WatchTasks) -> _Place | None:
 class _Watch:
     """One call. What it yields moves its place on."""
 
-    def __init__(self, deps: Deps, hub: Hub, asked: WatchTasks, place: _Place | None) -> None:
+    def __init__(self, deps: Deps, hub: Hub, asked: WatchTasks, sieve: Sieve, place: _Place | None) -> None:
         self._deps = deps
         self._hub = hub
+        self._sieve = sieve
         self._project = asked.project
         self._view = asked.view
         self._scope = _scope(asked)
@@ -99,24 +105,32 @@ class _Watch:
             async for message in self._snapshots():
                 yield message
             yield follower.quiet(self._token())
-        with self._hub.topic(self._project) as topic:
+        with self._hub.topic(self._project, curious=self._sieve.curious) as topic:
             while True:
                 found = await follower.take(topic)
                 changes, upto = found or ((), follower.seq)
                 async for message in self._changes(changes, upto):
                     yield message
-                if found is None:
+                if found is None or follower.is_quiet:
                     yield follower.quiet(self._token())
-                    if self._hub.closed:
-                        return
+                if found is None and self._hub.closed:
+                    return
 
     async def _snapshots(self) -> AsyncGenerator[bytes, None]:
         """The tasks of the list that were not shown yet, and between its pages what changed of those that were."""
         follower = self._follower
-        more = True
-        while more:
+        begun = False
+        while self._listed is not None or not begun:
+            begun = True
             page = await self._deps.store.watched_page(
-                self._project, self._listed, limits.WATCH_PAGE_TASKS, limits.WATCH_PAGE_BYTES
+                TaskQuery(
+                    project=self._project,
+                    limit=limits.WATCH_PAGE_TASKS,
+                    max_bytes=limits.WATCH_PAGE_BYTES,
+                    filter=self._sieve.wanted,
+                    after=self._listed,
+                    running=self._sieve.all_running(),
+                )
             )
             if self._listed is None:
                 follower.seq = page.seq
@@ -127,7 +141,7 @@ class _Watch:
             for watched in page.tasks:
                 self._listed = watched.task.create_us, watched.task.task_id
                 yield self._snapshot(watched)
-            more = page.more
+            self._listed = page.follows
         self._listing, self._listed = False, None
 
     def _was_shown(self, shown: Shown) -> bool:
@@ -144,17 +158,19 @@ class _Watch:
 
     async def _changes(self, changes: Sequence[Shown], upto: int) -> AsyncGenerator[bytes, None]:
         """These changes; `upto`: the number up to which they are all."""
-        for shown in changes:
+        for shown, told in zip(changes, await self._sieve.judge(changes), strict=True):
             if shown.fresh_at:
-                yield await self._follower.message(shown, self._token())
+                if told:
+                    yield await self._follower.message(shown, self._token())
                 continue
-            async for message in self._outcomes(shown):
-                yield message
+            if told:
+                async for message in self._outcomes(shown):
+                    yield message
             entry = shown.entry
             self._follower.seq = entry.seq
             if self._partly[0] == entry.task_key and self._partly[1] <= entry.next_sequence:
                 self._partly = (0, 0)
-            if not shown.silent:
+            if told and not shown.silent:
                 yield await self._follower.message(shown, self._token())
         self._follower.seq = max(self._follower.seq, upto)
 

@@ -11,10 +11,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from itertools import takewhile
 
 from batchyard_server.codec import watch as codec
+from batchyard_server.codec.values import TaskValues
 from batchyard_server.model.task import Operation
 from batchyard_server.model.watch import Change, LogEntry
 
 _SHOWN_BYTES = 1500  # of one without large parts, about
+_TASK_BYTES = 1500  # of what is known of a task, about
 
 
 class Shown:
@@ -27,12 +29,29 @@ class Shown:
         silent: its counts are not shown, since a later change of the task is on its way; its outcomes are.
         number: which one of its topic it is.
         fresh_at: 0 for a change. Else nothing changed but how many records run, when this was the head of the log.
+        task: what the change left, for filters that need more than it tells; None if that is not at hand.
+        verdicts: whether it is told, by the text of the filter.
     """
 
-    __slots__ = ("_joined", "_messages", "ended", "entry", "fresh_at", "live", "number", "silent")
+    __slots__ = (
+        "_joined",
+        "_messages",
+        "ended",
+        "entry",
+        "fresh_at",
+        "live",
+        "number",
+        "silent",
+        "task",
+        "verdicts",
+    )
 
-    def __init__(self, entry: LogEntry, ended: Operation | None = None, *, live: bool = True) -> None:
+    def __init__(
+        self, entry: LogEntry, ended: Operation | None = None, *, live: bool = True, task: TaskValues | None = None
+    ) -> None:
         self.entry = entry
+        self.task = task
+        self.verdicts: dict[str, bool] = {}
         self.ended = ended
         self.live = live
         self.silent = False
@@ -58,7 +77,8 @@ class Shown:
     def weight(self) -> int:
         """Bytes in memory, about: what it holds, and that once more for the wire, with two or three tokens."""
         ended = len(self.ended.metadata) + len(self.ended.result) if self.ended is not None else 0
-        return _SHOWN_BYTES + 4 * (len(self.entry.error) + ended)
+        known = _TASK_BYTES if self.task is not None else 0
+        return _SHOWN_BYTES + known + 4 * (len(self.entry.error) + ended)
 
     def message(self, token: str, running: int) -> bytes:
         """The change with the token of those who have seen it; `running`: how many records run now."""
@@ -128,6 +148,7 @@ class Topic:
     Attributes:
         since: all its changes after this number of the log are here.
         number: of the last one that is shown, above 1.
+        curious: how many of its watchers need to know more of a task than changes tell.
         waiters: watchers that have seen everything.
     """
 
@@ -135,6 +156,7 @@ class Topic:
         self.since = since
         self.number = 1
         self.watchers = 0
+        self.curious = 0
         self.waiters: set[asyncio.Future[bool]] = set()
         self.backlog = Backlog()
         self.counts_ns = 0  # when counts were shown last

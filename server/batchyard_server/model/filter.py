@@ -7,10 +7,12 @@ Text is compared by the bytes of its UTF-8.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 Value = str | int | bool
+UNSET: Mapping[str, Value] = {"display_name": "", "priority": 0}
+"""What these fields are compared as where they are not set; IsSet still tells. Others never match then."""
 
 
 class Kind(enum.Enum):

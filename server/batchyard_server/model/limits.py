@@ -76,7 +76,11 @@ TASKS_TAIL_BYTES = 8 * KIB  # of a page of tasks: room for its framing, its toke
 
 FILTER_DEPTH = 32  # levels of parentheses and NOT in a filter
 EXAMINED_TASKS = 50_000  # tasks that are looked at for one page of a list
+EXAMINED_OPERATIONS = 50_000  # operations that are looked at for one page of a list
+JUDGED_OPERATIONS = 5_000  # of them, that are read for that
 EXAMINED_RECORDS = 50_000  # records that are looked at for one page of a list
+CANCELLED_TASKS = 1000  # that one CancelBatchTasks stops
+CANCELLED_NAMES = 100  # of them, that its answer has
 FAILED_REQUESTS = 100  # entries of BatchTaskMetadata.failed_requests
 FAILED_REQUESTS_BYTES = 64 * KIB
 WAIT_SECONDS = 60.0  # longest WaitOperation

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from batchyard_server.model.filter import EVERYTHING, Node
+
 CURRENT_GENERATION = 0
 EVERY_GENERATION = -1
 
@@ -35,6 +37,8 @@ class RecordQuery:
         running: indexes that run now (shown as RUNNING placeholders).
         whole: end the page at the end of a stored segment once half of what was asked for is there, so that whole
             segments are passed on instead of cut; for streams, where the next page follows at once.
+        filter: which ones (fields: query.tables.RECORDS). With one a page looks at limits.EXAMINED_RECORDS at most: it
+            may be short, or empty, and yet not be the last.
     """
 
     task_key: int
@@ -46,6 +50,7 @@ class RecordQuery:
     max_bytes: int
     running: frozenset[int] = frozenset()
     whole: bool = False
+    filter: Node = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class Task:
         next_sequence: completion number that the next outcome gets, from 0 in generation 1.
         next_epoch: the epoch that the next lease gets.
         subtasks: how many leases were granted in this generation. live_subtasks: how many live.
+        exit_code: of a task with one record, what came with its outcome; None = nothing, or it has none.
     """
 
     key: int
@@ -63,6 +64,7 @@ class Task:
     next_epoch: int = 1
     subtasks: int = 0
     live_subtasks: int = 0
+    exit_code: int | None = None
 
     @property
     def name(self) -> TaskName:

@@ -7,8 +7,8 @@ order.py   order_by                             match.py   whether values match,
 from __future__ import annotations
 
 from batchyard_server.query.check import parse_filter
-from batchyard_server.query.match import matches
+from batchyard_server.query.match import matcher, matches
 from batchyard_server.query.order import parse_order
 from batchyard_server.query.tables import OPERATIONS, RECORDS, TASKS, Table
 
-__all__ = ["OPERATIONS", "RECORDS", "TASKS", "Table", "matches", "parse_filter", "parse_order"]
+__all__ = ["OPERATIONS", "RECORDS", "TASKS", "Table", "matcher", "matches", "parse_filter", "parse_order"]

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import operator
-import typing
 from collections.abc import Callable
 
-from batchyard_server.model.filter import (
-    All,
-    Always,
-    Any,
-    Compare,
-    Field,
-    IsSet,
-    Node,
-    Not,
-    Op,
-    Prefix,
-    Value,
-)
+from batchyard_server.model.filter import Field, Node, Value
+from batchyard_server.model.matching import predicate
 
-_OPS: dict[Op, Callable[[typing.Any, typing.Any], bool]] = {
-    Op.EQ: operator.eq,
-    Op.NE: operator.ne,
-    Op.LT: operator.lt,
-    Op.LE: operator.le,
-    Op.GT: operator.gt,
-    Op.GE: operator.ge,
-}
+_Values = Callable[[Field], Value | None]
 
 
-def matches(node: Node, value_of: Callable[[Field], Value | None]) -> bool:
+def matches(node: Node, value_of: _Values) -> bool:
     """Whether it matches. `value_of`: of a field, of its kind; None = not set; of `labels` without a key any text."""
-    if isinstance(node, Always):
-        return node.truth
-    if isinstance(node, Not):
-        return not matches(node.part, value_of)
-    if isinstance(node, All):
-        return all(matches(part, value_of) for part in node.parts)
-    if isinstance(node, Any):
-        return any(matches(part, value_of) for part in node.parts)
-    value = value_of(node.field)
-    if value is None:
-        return False
-    if isinstance(node, IsSet):
-        return value != "" or bool(node.field.key)
-    if isinstance(node, Compare):
-        return _OPS[node.op](_comparable(value), _comparable(node.value))
-    assert isinstance(value, str), "only text begins with or contains something"
-    return value.startswith(node.text) if isinstance(node, Prefix) else node.text in value
+    return matcher(node)(value_of)
 
 
-def _comparable(value: Value) -> object:
-    return value.encode() if isinstance(value, str) else value
+def matcher(node: Node) -> Callable[[_Values], bool]:
+    """The same for many: what is called with their values."""
+    return predicate(node, _reading)
+
+
+def _reading(field: Field) -> Callable[[_Values], Value | None]:
+    return lambda values: values(field)

@@ -14,6 +14,7 @@ from batchyard_server.engine import (
     attempts,
     bulk,
     cancel,
+    cancel_many,
     counts,
     create,
     delete,
@@ -44,6 +45,7 @@ class BatchTasks:
         self._deps = deps
         self._hub = hub
         self._streams = append.OpenStreams()
+        self._cancels = cancel_many.Calls()
 
     def register(self, service: Service, gate: Gate) -> None:
         """Add every method; while draining `gate` refuses what changes or streams."""
@@ -62,6 +64,7 @@ class BatchTasks:
         service.unary("UpdateBatchTask", gate.unary(self.update_batch_task))
         service.unary("ReactivateBatchTask", gate.unary(self.reactivate_batch_task))
         service.unary("CancelBatchTask", gate.unary(self.cancel_batch_task))
+        service.unary("CancelBatchTasks", gate.unary(self.cancel_batch_tasks))
         service.unary("DeleteBatchTask", gate.unary(self.delete_batch_task))
         service.unary("ListSubtasks", self.list_subtasks)
         service.unary("GetRecord", self.get_record)
@@ -136,6 +139,10 @@ class BatchTasks:
     async def cancel_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """CancelBatchTask."""
         return await cancel.cancel_task(self._deps, requests.cancel_task(raw))
+
+    async def cancel_batch_tasks(self, raw: bytes, _context: Context) -> bytes:
+        """CancelBatchTasks."""
+        return await cancel_many.cancel_tasks(self._deps, self._cancels, requests.cancel_tasks(raw))
 
     async def delete_batch_task(self, raw: bytes, _context: Context) -> bytes:
         """DeleteBatchTask."""

@@ -5,12 +5,13 @@ A part of the obligations in store/protocols.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.task import Operation, Task
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.model.watch import LogEntry
 
 
@@ -43,11 +44,17 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedPage:
-    """Some tasks of a project; `seq`: the last change that they show; `more`: whether there are more after them."""
+    """Some tasks of a project.
+
+    Attributes:
+        seq: the last change that they show.
+        follows: up to this position, (create_us, task_id), all were looked at, where the next page begins; None if it
+            is the last one.
+    """
 
     tasks: Sequence[Watched]
     seq: int
-    more: bool
+    follows: tuple[int, str] | None
 
 
 class EventStore(Protocol):
@@ -69,13 +76,15 @@ class EventStore(Protocol):
         """A task and the number of the last change that it shows. Raises NotFound. One snapshot."""
         ...
 
-    async def watched_page(
-        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-    ) -> WatchedPage:
-        """The next tasks in the order of list_tasks after (create_us, task_id). One snapshot.
+    async def watched_page(self, query: TaskQuery) -> WatchedPage:
+        """The next tasks that match, as list_tasks finds them, newest first. One snapshot.
 
-        May stop earlier, and stops once `max_bytes` are exceeded.
+        Stops once `max_bytes` are exceeded.
         """
+        ...
+
+    async def tasks_of(self, keys: Sequence[int]) -> Mapping[int, Task]:
+        """Those of the tasks with these keys that were not deleted. One snapshot."""
         ...
 
     async def operation_of(self, task_key: int, generation: int) -> Operation | None:

@@ -28,10 +28,14 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.artifact_store import ArtifactStore
 from batchyard_server.store.event_log import EventStore
 from batchyard_server.store.log_store import NO_LOGS, LogStore
+from batchyard_server.store.operation_store import OperationStore
+from batchyard_server.store.stop_store import StopStore
+from batchyard_server.store.upkeep import MaintenanceStore, TimeStore
 
 Decide = Callable[[Task], Task]
 
@@ -72,14 +76,14 @@ class TaskPage:
         entries: serialized RawTaskPage without a token: the tasks' BatchTaskInfos as the list's message has them.
         count: how many they are.
         live: (position in the page, key) of those that are QUEUED, RUNNING, PAUSING or CANCELLING.
-        last: (create_us, task_id) of the last one, where the next page begins; None if the page is empty.
-        more: whether there are more after it at this moment.
+        last: where the next page begins, the last task that was looked at; None if there was none.
+        more: whether there may be more after it at this moment.
     """
 
     entries: bytes
     count: int
     live: Sequence[tuple[int, int]]
-    last: tuple[int, str] | None
+    last: Position | None
     more: bool
 
 
@@ -194,11 +198,11 @@ class TaskStore(Protocol):
         """Read one task as it is shown. Raises NotFound. Sees every commit that was acknowledged."""
         ...
 
-    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
-        """The next tasks in order create_us descending, task_id ascending, after (create_us, task_id).
+    async def list_tasks(self, query: TaskQuery) -> TaskPage:
+        """The next tasks that match the filter, in the order, ties by id ascending.
 
-        May stop earlier, and stops before `max_bytes` are exceeded, never before one task. Keyset: the cost does not
-        depend on how far in.
+        Stops before `max_bytes` are exceeded, never before one task; and once about limits.EXAMINED_TASKS were looked
+        at, be it without a task. Keyset: the cost does not depend on how far in.
         """
         ...
 
@@ -228,7 +232,7 @@ class RecordStore(Protocol):
     """Records and outcomes."""
 
     async def record_page(self, query: RecordQuery) -> RecordPage:
-        """Read one page (at least one record if there is one). INDEX order is dense: placeholders for the unfinished.
+        """Read one page: without a filter at least one record if there is one. INDEX order is dense.
 
         Placeholders carry name, index, record_id, state (PENDING, RUNNING by query.running, CANCELLED at the end of a
         generation), generation and, in view FULL, input. Of an earlier generation than the query's those outcomes are
@@ -339,36 +343,18 @@ class LeaseStore(Protocol):
         ...
 
 
-class TimeStore(Protocol):
-    """What time alone changes, see Task.due_us. Cheap reads of an index; what they say is checked again in a change."""
-
-    async def due(self, now_us: int, most: int) -> list[Task]:
-        """The tasks whose time has come, the one that waits longest first."""
-        ...
-
-    async def next_due_us(self) -> int:
-        """When the time of the next one comes; 0 if there is none."""
-        ...
-
-    async def oldest_unfinished(self) -> Task | None:
-        """The task that was created first of all that are neither final nor CANCELLING."""
-        ...
-
-
-class MaintenanceStore(Protocol):
-    """Slow work in slices. Each call holds the writer for at most about 20 ms."""
-
-    async def merge(self) -> bool:
-        """Join small neighbouring outcome segments (sequence, order and tokens unchanged). True = call again."""
-        ...
-
-    async def sweep(self) -> bool:
-        """Remove some bytes of deleted tasks, outlived request ids (24 h, task gone), old events. True = call again."""
-        ...
-
-
 class Store(
-    TaskStore, RecordStore, LeaseStore, ArtifactStore, LogStore, TimeStore, EventStore, MaintenanceStore, Protocol
+    TaskStore,
+    StopStore,
+    OperationStore,
+    RecordStore,
+    LeaseStore,
+    ArtifactStore,
+    LogStore,
+    TimeStore,
+    EventStore,
+    MaintenanceStore,
+    Protocol,
 ):
     """Everything, plus the life of the store itself."""
 

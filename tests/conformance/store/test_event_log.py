@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from batchyard_server.model.errors import FailedPrecondition, NotFound, Reason
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
 from batchyard_server.model.task import Task
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.protocols import Store, TaskEvent
 from tests.conformance.store.conftest import Driver
@@ -212,15 +214,13 @@ async def test_tasks_are_read_in_the_order_of_the_list(store: Store) -> None:
     await store.create_task(make.new_task("other", project="q"), None)
     for size, most in ((4, make.BIG), (1000, make.BIG), (25, make.BIG), (10, 1)):
         ids: list[str] = []
-        after: tuple[int, str] | None = None
-        more = True
-        while more:
-            page = await store.watched_page("p", after, size, most)
+        query: TaskQuery | None = TaskQuery(project="p", limit=size, max_bytes=most)
+        while query is not None:
+            page = await store.watched_page(query)
             assert page.seq == store.last_seq
             assert len(page.tasks) <= (1 if most == 1 else size)
             for each in page.tasks:
                 assert each.operation == (await store.get_operation(each.task.operation_name))[0]
-                after = each.task.create_us, each.task.task_id
                 ids.append(each.task.task_id)
-            more = page.more
+            query = replace(query, after=page.follows) if page.follows else None
         assert ids == await make.listed(store)

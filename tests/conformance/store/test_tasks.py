@@ -31,7 +31,7 @@ async def test_a_created_task_is_read_as_it_was_made(store: Store) -> None:
     assert task.key > 0
     assert task == replace(new.task, key=task.key)
     assert await store.get_task(task.name) == task
-    page = await store.list_tasks("p", None, 10, make.BIG)
+    page = await make.list_page(store)
     assert page.live == [(0, task.key)]
     info = BatchTaskInfo.FromString(pages.infos(page.entries)[0])
     assert (info.name, info.uid, info.parameters.text) == ("projects/p/batchTasks/Task-1", task.uid, "{}")
@@ -46,7 +46,7 @@ async def test_large_parameters_are_kept_and_listed(driver: Driver) -> None:
     store = await driver.reopen()
     assert await store.get_task(task.name) == done
     assert (await store.get_task(task.name)).parameters == parameters
-    page = await store.list_tasks("p", None, 10, make.BIG)
+    page = await make.list_page(store)
     assert (list(page.live), list(pages.infos(page.entries))) == ([], [task_bytes.info(done)])
     assert await store.get_info(done.name) == TaskInfo(key=done.key, info=task_bytes.info(done), live=False)
 
@@ -235,16 +235,16 @@ async def test_tasks_are_listed_newest_first_page_by_page(store: Store) -> None:
     expected = sorted(((-us, f"t{number}") for number, us in enumerate(times)))
     for size in (1, 2, 3, 8, 9):
         assert await make.listed(store, size=size) == [name for _, name in expected]
-    empty = await store.list_tasks("unused", None, 10, make.BIG)
+    empty = await make.list_page(store, project="unused")
     assert (empty.entries, empty.count, empty.last, empty.more) == (b"", 0, None, False)
 
 
 async def test_a_page_of_tasks_stops_by_bytes_but_not_before_one(store: Store) -> None:
     for number in range(5):
         await store.create_task(make.new_task(f"t{number}", create_us=10 - number), None)
-    one = len((await store.list_tasks("p", None, 1, make.BIG)).entries)
+    one = len((await make.list_page(store, limit=1)).entries)
     for max_bytes, fitting in ((3 * one + one // 2, 3), (3 * one, 3), (1, 1), (5 * one, 5), (make.BIG, 5)):
-        page = await store.list_tasks("p", None, 10, max_bytes)
+        page = await make.list_page(store, max_bytes=max_bytes)
         count = len(pages.infos(page.entries))
         assert 1 <= count == page.count <= fitting
         assert page.more == (count < 5)

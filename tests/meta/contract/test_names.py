@@ -121,7 +121,7 @@ def test_field_1_of_a_request_is_name_or_parent_or_the_resource_of_an_update(met
         assert d.behaviors(field) == {"REQUIRED"}
         return
     many = method.name.startswith(("List", "Stream", "Create", "BatchCreate"))
-    collection = many or re.fullmatch(r"Watch\w+s", method.name)
+    collection = many or re.fullmatch(r"(Watch|Cancel)\w+s", method.name)
     assert field.name == ("parent" if collection else "name")
     assert field.type == STRING
     reference = d.reference(field)
@@ -165,6 +165,9 @@ def test_lists_are_paged_and_streams_are_resumed(method: d.Method) -> None:
     if method.name.startswith("List"):
         assert (numbers["page_size"], numbers["page_token"], answers["next_page_token"]) == (2, 3, 2)
         assert "resume_token" not in numbers
+    elif method.name == "CancelBatchTasks":  # a verb on a filter, so many tasks a call: the caller chooses no size
+        assert (numbers["page_token"], answers["next_page_token"]) == (3, 2)
+        assert "page_size" not in numbers
     else:
         assert {"page_token", "next_page_token"} & {*numbers, *answers} == set()
     if method.name.startswith(("List", "Stream")):

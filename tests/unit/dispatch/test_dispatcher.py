@@ -156,6 +156,7 @@ async def test_why_a_task_waits() -> None:
     stage = Stage(handlers=("echo", "other"))
     held, worker = await running(stage, 1)
     assert stage.dispatcher.running(held.task.key) == {0}
+    assert stage.dispatcher.all_running() == {held.task.key: 1}
     assert stage.dispatcher.waiting(held.task.key) is WaitingReason.NONE
     other = stage.create(1, handler="other")
     unknown = stage.create(1, handler="gone")
@@ -165,6 +166,7 @@ async def test_why_a_task_waits() -> None:
     assert stage.dispatcher.waiting(unknown.task.key) is WaitingReason.HANDLER_UNAVAILABLE
     worker.step()
     assert stage.dispatcher.running(held.task.key) == frozenset()
+    assert stage.dispatcher.all_running() == {}
     worker.deliver()
     await stage.turn()
     assert not stage.dispatcher.is_live(held.task.key)

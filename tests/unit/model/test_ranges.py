@@ -32,6 +32,7 @@ def test_subtracting_and_containing_are_those_of_sets(left: set[int], right: set
     assert members(rg.subtract(ranges, taken)) == sorted(left - right)
     assert rg.subtract(ranges, taken) == rg.from_indexes(left - right)
     assert rg.contains_all(ranges, taken) == (right <= left)
+    assert rg.intersect(ranges, taken) == rg.from_indexes(left & right)
 
 
 @given(INDEXES, st.integers(-2, 70))

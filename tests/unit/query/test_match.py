@@ -26,7 +26,7 @@ from batchyard_server.model.filter import (
 from batchyard_server.query import TASKS, matches, parse_filter
 
 TEXT = Field("display_name", Kind.TEXT)
-NUMBER = Field("priority", Kind.NUMBER)
+NUMBER = Field("exit_code", Kind.NUMBER)
 LABEL = Field("labels", Kind.TEXT, "k")
 texts = st.text(st.sampled_from("ab*éZ\U0001f600\ufffd"), max_size=3)
 values = st.fixed_dictionaries({}, optional={TEXT: texts, LABEL: texts, NUMBER: st.integers(-2, 2)})
@@ -91,7 +91,7 @@ def test_a_label_without_text_is_set_and_a_name_without_text_is_not() -> None:
 
 
 def test_a_filter_as_written() -> None:
-    node = parse_filter('labels.k != "x*" AND (priority > 0 OR display_name:"Night")', TASKS, "p")
+    node = parse_filter('labels.k != "x*" AND (exit_code > 0 OR display_name:"Night")', TASKS, "p")
     assert matching(node, {LABEL: "y", NUMBER: 1})
     assert matching(node, {LABEL: "y", TEXT: "a Night run"})
     assert not matching(node, {LABEL: "y", TEXT: "a night run"})

@@ -13,6 +13,7 @@ from batchyard.v1.payload_pb2 import Payload
 from batchyard_server.codec import pages
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
+from batchyard_server.model.filter import NEWEST_FIRST, TaskOrder
 from batchyard_server.model.task import Task
 from batchyard_server.store.protocols import Decide
 from batchyard_server.store.sqlite import SqliteStore, open_sqlite
@@ -51,8 +52,9 @@ async def check(store: SqliteStore, task: Task) -> None:
     assert not operation.done
     info = (await store.get_info(task.name)).info
     assert info.startswith(task.fixed)
-    page = await store.list_tasks("p", None, 10, 1 << 20)
-    assert pages.infos(page.entries) == [info]
+    for order in (NEWEST_FIRST, TaskOrder("id")):
+        page = await make.list_page(store, order=order)
+        assert pages.infos(page.entries) == [info]
     assert [held.task for held in [await store.unfinished(task)]] == [task]
 
 

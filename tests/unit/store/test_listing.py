@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import random
 from dataclasses import replace
 
 import apsw
@@ -13,8 +14,11 @@ from batchyard_server.codec import pages, task_bytes
 from batchyard_server.model.clock import SystemClock, SystemRandomness
 from batchyard_server.model.failpoints import OFF
 from batchyard_server.model.settings import DRAFT_US, Settings
+from batchyard_server.model.task import NewTask
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import listing, migrate, open_sqlite, readers
+from tests.support import searches
 from tests.support import store as make
 from tests.support.kept import check_counts
 
@@ -58,7 +62,7 @@ async def _walk(store: make.Store, size: int) -> list[TaskPage]:
         after = found[-1].last if found else None
         # Not through the store, which remembers pages.
         reader: readers.Reader = store._readers.here  # type: ignore[attr-defined]
-        found.append(listing.page(reader, "p", after, size, make.BIG))
+        found.append(listing.page(reader, TaskQuery(project="p", after=after, limit=size, max_bytes=make.BIG)))
     return found
 
 
@@ -90,7 +94,7 @@ async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path)
     store = await open_sqlite(tmp_path, clock=clock, randomness=SystemRandomness(), failpoints=OFF)
     moved = await store.get_task(draft.name)
     assert began - 1_000_000 <= moved.due_us - DRAFT_US <= clock.now_us()
-    listed = list(pages.infos((await store.list_tasks("p", None, 1000, make.BIG)).entries))
+    listed = list(pages.infos((await make.list_page(store, limit=1000)).entries))
     assert len(listed) == len(made) + 2
     for task in (*made, replace(draft, due_us=moved.due_us)):
         assert await store.get_task(task.name) == task
@@ -105,13 +109,44 @@ async def test_data_of_the_first_schema_is_moved_forward(tmp_path: pathlib.Path)
     check_counts(tmp_path)
 
 
+async def test_what_tasks_are_found_by_is_taken_out_of_what_they_show(tmp_path: pathlib.Path) -> None:
+    """As a create and an update store it; of large tasks too, whose fixed part is elsewhere."""
+    store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
+    samples = await searches.stored(store, random.Random(4), 60)
+    large = make.new_task("large").task
+    payload = b"\x0a\x00\x12" + _length(5000) + b"x" * 5000
+    fixed = make.fixed_info(str(large.name), large.uid, large.create_us, payload, labels={"a": "é"}, priority=0)
+    large = replace(large, fixed=fixed, parameters=payload)
+    await store.create_task(NewTask(task=large, segments=[], record_ids=[]), None)
+    changed = samples[0].task
+    fixed = make.fixed_info(str(changed.name), changed.uid, changed.create_us, display_name="new", archived=True)
+    await store.update_task(changed.name, lambda task: replace(task, fixed=fixed, revision=2), None)
+    before = store.writer.connection.execute(_FOUND_BY).fetchall()
+    await store.close()
+    assert ("large", "", '{"a": "é"}', 0, 0, 1) in before
+    assert (changed.task_id, "new", "", 1, 0, 0) in before
+    connection = apsw.Connection(str(tmp_path / "store.sqlite3"))
+    connection.execute(_WITHOUT_FIFTH)
+    connection.pragma("user_version", 4)
+    connection.close()
+    store = await open_sqlite(tmp_path, clock=SystemClock(), randomness=SystemRandomness(), failpoints=OFF)
+    assert store.writer.connection.execute(_FOUND_BY).fetchall() == before
+    await store.close()
+
+
+_FOUND_BY = (
+    "SELECT task_id, display_name, labels, archived, priority, priority_set FROM task "
+    "WHERE id_fold IS NOT NULL ORDER BY key"
+)
+
+
 def _length(size: int) -> bytes:
     return bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
 
 
 def _to_first_schema(path: pathlib.Path) -> None:
     """Undo all steps but the first."""
-    assert len(migrate.steps()) == 4, "this test knows four steps"
+    assert len(migrate.steps()) == 5, "this test knows five steps"
     connection = apsw.Connection(str(path))
     for key, fixed_size, entry in connection.execute("SELECT key, fixed_size, info FROM task").fetchall():
         info = BatchTaskInfo.FromString(pages.info_of(entry)[fixed_size:] if fixed_size else entry)
@@ -119,11 +154,20 @@ def _to_first_schema(path: pathlib.Path) -> None:
         info.ClearField("expire_time")
         before = (pages.info_of(entry)[:fixed_size] if fixed_size else b"") + info.SerializeToString()
         connection.execute("UPDATE task SET info = ? WHERE key = ?", (before, key))
-    connection.execute(_BACK)
+    connection.execute(_WITHOUT_FIFTH + _BACK)
     connection.pragma("user_version", 1)
     connection.close()
 
 
+_WITHOUT_FIFTH = """
+DROP INDEX outcome_failed; DROP INDEX outcome_failed_by_index;
+DROP INDEX task_by_name; DROP INDEX task_by_update; DROP INDEX task_by_end; DROP INDEX task_by_display_name;
+DROP INDEX task_by_priority; DROP INDEX task_by_state; DROP INDEX task_by_state_time;
+ALTER TABLE task DROP COLUMN display_name; ALTER TABLE task DROP COLUMN labels; ALTER TABLE task DROP COLUMN archived;
+ALTER TABLE task DROP COLUMN priority; ALTER TABLE task DROP COLUMN priority_set;
+ALTER TABLE task DROP COLUMN exit_code;
+ALTER TABLE request DROP COLUMN answer;
+"""
 _BACK = """
 DROP TABLE artifact; DROP TABLE event;
 DROP TABLE task_count; DROP INDEX task_unfinished; DROP INDEX task_due; DROP TABLE ended_lease;

@@ -81,11 +81,11 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     for _ in range(2):
         assert not (await store.get_info(task.name)).live
         assert not (await store.get_operation(task.operation_name))[0].done
-        assert (await store.list_tasks("p", None, 10, make.BIG)).count == 1
+        assert (await make.list_page(store)).count == 1
     started = await store.update_task(task.name, lambda it: it.enter(TaskState.QUEUED, 5), None)
     assert (await store.get_info(task.name)).live
     assert (await store.get_operation(task.operation_name))[1] == started
-    assert (await store.list_tasks("p", None, 10, make.BIG)).live == [(0, task.key)]
+    assert (await make.list_page(store)).live == [(0, task.key)]
     await make.finish(store, started)
     assert (await store.get_operation(task.operation_name))[0].done
     await store.delete_operation(task.operation_name)
@@ -94,7 +94,7 @@ async def test_whoever_was_told_of_a_change_reads_it(tmp_path: pathlib.Path) -> 
     await store.delete_task(task.name, make.allow_delete, None)
     with pytest.raises(NotFound):
         await store.get_info(task.name)
-    assert (await store.list_tasks("p", None, 10, make.BIG)).count == 0
+    assert (await make.list_page(store)).count == 0
     await store.close()
 
 
@@ -112,6 +112,23 @@ async def test_what_is_known_of_a_commit_is_what_would_be_read(tmp_path: pathlib
     assert await known_and_read()
     task = await store.update_task(task.name, lambda it: it, None)
     assert await known_and_read()
+    await store.close()
+
+
+async def test_what_changed_twice_in_a_commit_is_known_as_it_was_left(tmp_path: pathlib.Path) -> None:
+    store = await opened(tmp_path)
+    task = await store.create_task(make.new_task("t", 4), None)
+    await asyncio.gather(
+        make.lease(store, task, (0, 1)), make.lease(store, task, (1, 2)), make.lease(store, task, (2, 4))
+    )
+    [(operation, leased)] = await store.list_operations("p", None, 2)
+    assert leased.live_subtasks == 3
+    assert await store.get_operation(task.operation_name) == (operation, leased)
+    made = store.create_task(make.new_task("gone"), None)
+    gone = make.new_task("gone").task
+    await asyncio.gather(made, store.delete_task(gone.name, lambda it: it, None))
+    with pytest.raises(NotFound):
+        await store.get_operation(gone.operation_name)
     await store.close()
 
 

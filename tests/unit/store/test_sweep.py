@@ -156,7 +156,7 @@ async def test_requests_that_outlived_their_task_go_in_slices(
 ) -> None:
     def rows(tx: Transaction) -> None:
         for i in range(3 * MANY):
-            tx.run("INSERT INTO request VALUES ('p', ?, ?, 0, 't', 1, 0, 2)", (f"r{i}", b"d" * 32))
+            tx.run("INSERT INTO request VALUES ('p', ?, ?, 0, 't', 1, 0, 2, NULL)", (f"r{i}", b"d" * 32))
 
     await store.writer.submit(rows, direct=True)
     took: list[int] = []

@@ -13,7 +13,8 @@ from batchyard._aio.call import call, stream
 from batchyard._aio.many import AsyncMany
 from batchyard._aio.operation import metadata_of
 from batchyard._aio.result import View
-from batchyard._aio.task import AsyncBatchTaskOperation, Scope
+from batchyard._aio.task import AsyncBatchTaskOperation
+from batchyard._aio.verbs import AsyncTaskVerbs
 from batchyard._aio.watch import wanted, watch_tasks
 from batchyard._errors import BatchyardError, InvalidArgumentError, NotFoundError
 from batchyard._info import BatchTaskInfo
@@ -21,7 +22,7 @@ from batchyard._names import child_name, derived_id, project_name
 from batchyard._progress import Progress, Reporter
 from batchyard._records import INLINE_RECORDS, MESSAGE_RECORDS, MessageBuilder
 from batchyard._settings import new_task
-from batchyard._status import BatchTaskStatus
+from batchyard._status import BatchTaskStatus, with_status
 from batchyard._transport_aio import Records, Source
 from batchyard._undefined import UNDEFINED, Undefined
 from batchyard.v1 import batch_task_pb2, batch_task_service_pb2
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from typing import Unpack
 
-    from batchyard._aio.connection import AsyncConnection
     from batchyard._aio.many import AsyncSubmission
-    from batchyard._settings import TaskChanges, TaskSettings
+    from batchyard._settings import TaskSettings
     from batchyard._transport_aio import Tasks
     from batchyard.v1.batch_task_pb2 import BatchTaskCounts
     from batchyard.v1.batch_task_service_pb2 import (
@@ -57,11 +57,8 @@ class _Upload:
     timeout: float
 
 
-class AsyncBatch:
+class AsyncBatch(AsyncTaskVerbs):
     """The batch tasks of the client's project."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def run(
         self,
@@ -250,77 +247,49 @@ class AsyncBatch:
         request = batch_task_service_pb2.GetBatchTaskRequest(name=name)
         return BatchTaskInfo(await call(self._connection.service.GetBatchTask, request, timeout))
 
-    async def pause(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
-        """Pause a task by id or resource name; arguments and errors as of `BatchTaskOperation.pause`."""
-        return await self._named(task).pause(etag=etag, timeout=timeout)
-
-    async def resume(self, task: str, *, etag: str | None = None, timeout: float = 60) -> BatchTaskInfo:
-        """Resume a task by id or resource name; arguments and errors as of `BatchTaskOperation.resume`."""
-        return await self._named(task).resume(etag=etag, timeout=timeout)
-
-    async def reactivate(
-        self,
-        task: str,
-        *,
-        scope: Scope = "failed_and_unfinished",
-        etag: str | None = None,
-        request_id: str | None = None,
-        timeout: float = 60,
-    ) -> AsyncBatchTaskOperation:
-        """Run records of a task that has ended again; as `BatchTaskOperation.reactivate`, by id or resource name."""
-        return await self._named(task).reactivate(scope=scope, etag=etag, request_id=request_id, timeout=timeout)
-
-    async def update(
-        self,
-        task: str,
-        *,
-        etag: str | None = None,
-        request_id: str | None = None,
-        timeout: float = 60,
-        **changes: Unpack[TaskChanges],
-    ) -> BatchTaskInfo:
-        """Change a task by id or resource name; arguments and errors as of `BatchTaskOperation.update`."""
-        return await self._named(task).update(etag=etag, request_id=request_id, timeout=timeout, **changes)
-
-    async def delete(
-        self,
-        task: str,
-        *,
-        timeout: float = 60,
-        force: bool = False,
-        allow_missing: bool = False,
-        etag: str | None = None,
-    ) -> None:
-        """Delete a task by id or resource name; arguments and errors as of `BatchTaskOperation.delete`."""
-        await self._named(task).delete(timeout=timeout, force=force, allow_missing=allow_missing, etag=etag)
-
-    def _named(self, task: str) -> AsyncBatchTaskOperation:
-        """Return a handle that knows no operation, for verbs that need none."""
-        return AsyncBatchTaskOperation(self._connection, child_name(self._connection.project, "batchTasks", task), "")
-
     def info_pages(
-        self, *, page_size: int = 0, resume_token: str = "", timeout: float = 60
+        self,
+        *,
+        page_size: int = 0,
+        resume_token: str = "",
+        timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> AsyncIterator[StreamBatchTasksResponse]:
-        """Yield the tasks of the project page by page, as messages, newest first: the fastest way to read many.
+        """Yield the tasks of the project page by page, as messages: the fastest way to read many.
 
         Args:
             page_size: most tasks in one page; 0: the server's choice. A page also ends at 256 KiB.
-            resume_token: of a page read before: goes on after it.
+            resume_token: of a page read before, with the same filter and order: goes on after it.
             timeout: seconds to wait for one page. A cut stream resumes within it.
+            filter: which tasks (AIP-160), as in `state = FAILED AND labels.team = "search"`. Empty: all.
+            order_by: in which order, as in `end_time desc`. Empty: the newest first.
 
         Yields:
-            Pages: `.batch_tasks` (`batchyard.v1.BatchTaskInfo`) and `.resume_token`.
+            Pages: `.batch_tasks` (`batchyard.v1.BatchTaskInfo`; may be empty where a filter matches little) and
+            `.resume_token`.
 
         Raises:
+            InvalidArgumentError: the filter or order cannot be read; it says where.
             RpcError: no page within `timeout`, or refused.
         """
         request = batch_task_service_pb2.StreamBatchTasksRequest(
-            parent=project_name(self._connection.project), page_size=page_size, resume_token=resume_token
+            parent=project_name(self._connection.project),
+            page_size=page_size,
+            resume_token=resume_token,
+            filter=filter,
+            order_by=order_by,
         )
         return stream(self._connection.service.StreamBatchTasks, request, timeout)
 
     def watch(
-        self, *, include_records: bool = False, view: View = "basic", resume_token: str = "", timeout: float = 60
+        self,
+        *,
+        filter: str = "",
+        include_records: bool = False,
+        view: View = "basic",
+        resume_token: str = "",
+        timeout: float = 60,
     ) -> AsyncIterator[OperationStatus]:
         """Yield what happens to all tasks of the project, as it happens; ends when the caller stops.
 
@@ -328,9 +297,10 @@ class AsyncBatch:
         task, of those that are created later and of later generations too; a deleted one ends with `deleted`. With
         include_records the outcomes that come after a task's snapshot.
 
-        Arguments, messages and errors as of `BatchTaskOperation.watch`.
+        With a filter, as of ListBatchTasks, only of tasks that match it, each change judged by what it left. Other
+        arguments, messages and errors as of `BatchTaskOperation.watch`.
         """
-        return watch_tasks(self._connection, wanted(include_records, view), resume_token, timeout)
+        return watch_tasks(self._connection, filter, wanted(include_records, view), resume_token, timeout)
 
     async def list_info(
         self,
@@ -338,28 +308,29 @@ class AsyncBatch:
         page_size: int | Undefined = UNDEFINED,
         status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
         timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> AsyncIterator[BatchTaskInfo]:
-        """Yield the tasks of the project, newest first.
+        """Yield the tasks of the project, newest first or in another order.
 
         Args:
             page_size: most tasks in one message of the stream.
             status: only tasks of this status; what `BatchTaskStatus.coerce` accepts: a member, its name or number.
-                Checked here, not on the server: all tasks are read. Unset, or STATUS_UNSPECIFIED: all.
+                Unset, or STATUS_UNSPECIFIED: all.
             timeout: seconds to wait for one message.
+            filter: which tasks, see `info_pages`; with a status both must match.
+            order_by: see `info_pages`.
 
         Raises:
             ValueError: no such status.
+            InvalidArgumentError: the filter or order cannot be read; it says where.
             RpcError: no message within `timeout`, or refused.
         """
-        wanted = None if isinstance(status, Undefined) else BatchTaskStatus.coerce(status)
+        wanted = filter if isinstance(status, Undefined) else with_status(filter, BatchTaskStatus.coerce(status))
         size = 0 if isinstance(page_size, Undefined) else page_size
-        async for page in self.info_pages(page_size=size, timeout=timeout):
+        async for page in self.info_pages(page_size=size, timeout=timeout, filter=wanted, order_by=order_by):
             for task in page.batch_tasks:
-                if (
-                    wanted in {None, BatchTaskStatus.STATUS_UNSPECIFIED}
-                    or BatchTaskStatus.of_state(task.state) is wanted
-                ):
-                    yield BatchTaskInfo(task)
+                yield BatchTaskInfo(task)
 
     async def list_operations(
         self,
@@ -367,7 +338,10 @@ class AsyncBatch:
         page_size: int | Undefined = UNDEFINED,
         status: BatchTaskStatus | str | int | Undefined = UNDEFINED,
         timeout: float = 60,
+        filter: str = "",
+        order_by: str = "",
     ) -> AsyncIterator[AsyncBatchTaskOperation]:
         """Yield one handle per task, of its current generation; arguments and errors as of `list_info`."""
-        async for info in self.list_info(page_size=page_size, status=status, timeout=timeout):
+        found = self.list_info(page_size=page_size, status=status, timeout=timeout, filter=filter, order_by=order_by)
+        async for info in found:
             yield AsyncBatchTaskOperation(self._connection, info.name, info.operation, info.generation)

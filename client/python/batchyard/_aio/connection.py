@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from google.longrunning import operations_pb2_grpc
@@ -18,3 +19,9 @@ class AsyncConnection:
         self.project = project
         self.service: Any = batch_task_service_pb2_grpc.BatchTaskServiceStub(channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)
+
+    def of(self, project: str) -> AsyncConnection:
+        """Return the same stubs for another project."""
+        other = copy.copy(self)
+        other.project = project
+        return other

@@ -214,13 +214,23 @@ class AsyncOperations:
         await handle.get_status(timeout=timeout)
         return handle
 
-    async def list(self, *, page_size: int = 0, timeout: float = 60) -> AsyncIterator[AsyncOperation]:
+    async def list(self, *, filter: str = "", page_size: int = 0, timeout: float = 60) -> AsyncIterator[AsyncOperation]:
         """Yield the operations of the project, newest first; a page is read when it is needed.
 
+        Args:
+            filter: e.g. `done=false` or `error.code=DEADLINE_EXCEEDED`. Fields: id, name, done, error.code,
+                metadata.batch_task, metadata.generation, metadata.state, metadata.create_time, .start_time, .end_time.
+                "": all.
+            page_size: most operations in one page. 0: the server's choice.
+            timeout: seconds, of each page.
+
         Raises:
+            InvalidArgumentError: the filter cannot be read; the message has the position.
             RpcError: a page was not answered within `timeout` seconds, or refused.
         """
-        request = operations_pb2.ListOperationsRequest(name=project_name(self._connection.project), page_size=page_size)
+        request = operations_pb2.ListOperationsRequest(
+            name=project_name(self._connection.project), filter=filter, page_size=page_size
+        )
         async for page in pages(self._connection.operations.ListOperations, request, timeout):
             for operation in page.operations:
                 yield AsyncOperation(self._connection, operation.name)

@@ -25,7 +25,6 @@ OnFailure: TypeAlias = Literal["raise", "skip", "none"]
 
 _ORDERS: Final = {"index": record_pb2.RecordInfo.INDEX, "completion": record_pb2.RecordInfo.COMPLETION}
 VIEWS: Final = {"basic": record_pb2.RecordInfo.BASIC, "full": record_pb2.RecordInfo.FULL}
-_FAILED: Final = record_pb2.RecordInfo.FAILED
 _SUCCEEDED: Final = record_pb2.RecordInfo.SUCCEEDED
 
 
@@ -53,6 +52,7 @@ class RecordReader(ArtifactReader):
     def pages(
         self,
         *,
+        filter: str = "",
         order: Order = "index",
         view: View = "basic",
         resume_token: str = "",
@@ -63,27 +63,31 @@ class RecordReader(ArtifactReader):
         """Yield records page by page, as messages: the fastest way to read many.
 
         Args:
+            filter: which ones, as in AIP-160; "": all. Fields: state, index, record_id, error.code, attempt, exit_code.
+                `state = FAILED AND index >= 1000`, `error.code = UNAVAILABLE OR attempt > 1`, `record_id = "a*"`.
             order: "index": dense, placeholders for what has no outcome yet; "completion": only what ended, in the order
                 of commits.
             view: "full" adds the input.
-            resume_token: of a page read before, in any process and at any time: goes on after it. Needs the same order
-                and generation.
+            resume_token: of a page read before, in any process and at any time: goes on after it. Needs the same
+                filter, order and generation.
             page_size: most records in one page; 0: the server's choice. A page also ends at 256 KiB.
             generation: as they were at the end of this one; see the class.
             timeout: seconds to wait for one page. A cut stream resumes within it.
 
         Yields:
-            Pages: `.records` (`batchyard.v1.RecordInfo`) and `.resume_token`. Ends at the present.
+            Pages: `.records` (`batchyard.v1.RecordInfo`) and `.resume_token`. Ends at the present. With a filter a
+            page may have no records: it says how far the search has come.
 
         Raises:
             ValueError: order or view is none of the words.
-            InvalidArgumentError: no such generation.
+            InvalidArgumentError: a wrong filter (`error.metadata["position"]` says where), or no such generation.
             RpcError: no page within `timeout`, or the task is gone.
         """
         request = batch_task_service_pb2.StreamRecordsRequest(
             parent=self._task_name,
             page_size=page_size,
             resume_token=resume_token,
+            filter=filter,
             order=word(_ORDERS, "order", order),
             view=word(VIEWS, "view", view),
             generation=self._chosen(generation),
@@ -93,6 +97,7 @@ class RecordReader(ArtifactReader):
     def records(
         self,
         *,
+        filter: str = "",
         order: Order = "index",
         view: View = "basic",
         resume_token: str = "",
@@ -102,6 +107,7 @@ class RecordReader(ArtifactReader):
     ) -> Iterator[RecordInfo]:
         """Yield every record as `RecordInfo`; arguments and errors as of `pages`."""
         for page in self.pages(
+            filter=filter,
             order=order,
             view=view,
             resume_token=resume_token,
@@ -115,11 +121,12 @@ class RecordReader(ArtifactReader):
     def failed(
         self, *, view: View = "basic", generation: int | None = None, timeout: float = 60
     ) -> Iterator[RecordInfo]:
-        """Yield the records that failed so far, in the order in which they ended. Reads all outcomes."""
-        for page in self.pages(order="completion", view=view, generation=generation, timeout=timeout):
+        """Yield the records that failed so far, in the order in which they ended. The server looks at no others."""
+        for page in self.pages(
+            filter="state = FAILED", order="completion", view=view, generation=generation, timeout=timeout
+        ):
             for record in page.records:
-                if record.state == _FAILED:
-                    yield RecordInfo(record)
+                yield RecordInfo(record)
 
     def outputs(
         self, *, on_failure: OnFailure = "raise", generation: int | None = None, timeout: float = 60

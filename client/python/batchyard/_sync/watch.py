@@ -37,11 +37,11 @@ def watch_task(
 
 
 def watch_tasks(
-    connection: Connection, records: View | None, resume_token: str, timeout: float
+    connection: Connection, filter: str, records: View | None, resume_token: str, timeout: float
 ) -> Iterator[OperationStatus]:
-    """Yield what happens to the tasks of the project; arguments as of `watch_task`."""
+    """Yield what happens to the tasks of the project that match; other arguments as of `watch_task`."""
     parent = project_name(connection.project)
-    request = batch_task_service_pb2.WatchBatchTasksRequest(parent=parent, resume_token=resume_token)
+    request = batch_task_service_pb2.WatchBatchTasksRequest(parent=parent, filter=filter, resume_token=resume_token)
     return stream(connection.service.WatchBatchTasks, _with_records(request, records), timeout)
 
 

@@ -263,11 +263,11 @@ class BatchTaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBatchTasks(self, request, context):
-        """Lists the batch tasks of a project, by page (AIP-158): all or those of a filter (AIP-160), newest first or in another
-        order (AIP-132).
+        """Lists the batch tasks of a project, by page (AIP-158): all or those of a filter (AIP-160), newest first or in
+        another order (AIP-132).
 
-        A project that nobody used is empty. A page stops at 3.5 MiB, and where a filter finds little after 50,000 tasks that
-        were looked at: it may then be short, or empty, and yet have a next_page_token. Errors: INVALID_ARGUMENT
+        A project that nobody used is empty. A page stops at 3.5 MiB, and where a filter finds little after 50,000 tasks
+        that were looked at: it may then be short, or empty, and yet have a next_page_token. Errors: INVALID_ARGUMENT
         (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER, INVALID_ORDER_BY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -278,8 +278,8 @@ class BatchTaskServiceServicer(object):
         """Streams the batch tasks of a project, all or those of a filter, newest first or in another order, as they are when
         reached, and ends.
 
-        A cut stream goes on after what was delivered when called with the last resume_token. A message stops at 256 KiB; one
-        without tasks says how far the search has come. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN,
+        A cut stream goes on after what was delivered when called with the last resume_token. A message stops at 256 KiB;
+        one without tasks says how far the search has come. Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN,
         INVALID_FILTER, INVALID_ORDER_BY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -322,8 +322,12 @@ class BatchTaskServiceServicer(object):
         include_records the outcomes that are committed after a task's snapshot come too; those before it are read by
         StreamRecords. Of a task that was deleted meanwhile they are left out. When nothing happens for 15 seconds a
         message has only a token. Resumed like WatchBatchTask. A project that nobody used has no tasks yet.
-        With a filter only tasks are told that match it, each change by what the task is when it is told; one that no longer
-        matches is not told of until it does.
+
+        With a filter only those changes are told whose task matches it: as the change left it, and for `deleted` as it was
+        before. One that matches no more is not told of until it does again. Of changes before a resumption only id, name,
+        state, counts and create_time are kept: other fields are taken as they are now, and of a task that was deleted
+        meanwhile only `deleted` is told. Outcomes come with the changes that are told.
+
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER), OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -346,10 +350,12 @@ class BatchTaskServiceServicer(object):
     def CancelBatchTasks(self, request, context):
         """Stops the batch tasks of a project that match a filter, as CancelBatchTask does each, at most 1000 in one call.
 
-        Those that are final already, or being stopped, are passed over. A call looks at 50,000 tasks at most; there may be
-        more while next_page_token is set: call again with it. What one call stops is durable, as a whole, when it answers.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TOKEN, INVALID_FILTER), ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Idempotent: what was stopped is not stopped, nor counted, again.
+        Those that are final already, or being stopped, are passed over, as is one that matches no more when its turn
+        comes. A call looks at 50,000 tasks at most; there may be more while next_page_token is set: call again with it.
+        What one call stops is durable, as a whole, when it answers. Should the server stop before that, a repeated call
+        with its request_id is told what was stopped, and where to go on. Errors: INVALID_ARGUMENT (INVALID_FIELD,
+        INVALID_TOKEN, INVALID_FILTER), ALREADY_EXISTS (REQUEST_ID_REUSED). Idempotent: what was stopped is not stopped,
+        nor counted, again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

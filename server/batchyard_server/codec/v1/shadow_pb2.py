@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"H\n\x0eRawBatchCreate\x12\x36\n\x08requests\x18\x02 \x03(\x0b\x32$.batchyard_server.codec.v1.RawCreate\"\xa5\x01\n\x0fRawBatchCreated\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.batchyard_server.codec.v1.RawBatchCreated.Result\x1aN\n\x06Result\x12\x16\n\toperation\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x13\n\x06status\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x42\x0c\n\n_operationB\t\n\x07_status\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payload\"\xa1\x01\n\x12RawOperationStatus\x12\x12\n\x05\x65rror\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x15\n\x08response\x18\x06 \x01(\x0cH\x01\x88\x01\x01\x12\x15\n\x08metadata\x18\x07 \x01(\x0cH\x02\x88\x01\x01\x12\x0f\n\x07records\x18\t \x03(\x0c\x12\x14\n\x0cresume_token\x18\x0b \x01(\tB\x08\n\x06_errorB\x0b\n\t_responseB\x0b\n\t_metadatab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&batchyard_server/codec/v1/shadow.proto\x12\x19\x62\x61tchyard_server.codec.v1\"\x1c\n\tRawInputs\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\x1c\n\tRawCreate\x12\x0f\n\x07records\x18\x04 \x03(\x0c\"H\n\x0eRawBatchCreate\x12\x36\n\x08requests\x18\x02 \x03(\x0b\x32$.batchyard_server.codec.v1.RawCreate\"\xa5\x01\n\x0fRawBatchCreated\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.batchyard_server.codec.v1.RawBatchCreated.Result\x1aN\n\x06Result\x12\x16\n\toperation\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x13\n\x06status\x18\x02 \x01(\x0cH\x01\x88\x01\x01\x42\x0c\n\n_operationB\t\n\x07_status\"O\n\rRawRecordPage\x12\x0f\n\x07records\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"1\n\x0bRawTaskPage\x12\x13\n\x0b\x62\x61tch_tasks\x18\x01 \x03(\x0c\x12\r\n\x05token\x18\x02 \x01(\t\"$\n\x0fRecordInputHead\x12\x11\n\trecord_id\x18\x01 \x01(\t\"\xd6\x01\n\nRecordHead\x12\x12\n\x05index\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\x05\x12:\n\x05\x65rror\x18\x07 \x01(\x0b\x32+.batchyard_server.codec.v1.RecordHead.Error\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x16\n\texit_code\x18\n \x01(\x05H\x01\x88\x01\x01\x1a\x15\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x42\x08\n\x06_indexB\x0c\n\n_exit_code\"E\n\x0bRecordHeads\x12\x36\n\x07records\x18\x01 \x03(\x0b\x32%.batchyard_server.codec.v1.RecordHead\"\x1f\n\x0eRawRecordInput\x12\r\n\x05input\x18\x05 \x01(\x0c\"?\n\x08RawInput\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x14\n\x07payload\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_payload\"\xa1\x01\n\x12RawOperationStatus\x12\x12\n\x05\x65rror\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x15\n\x08response\x18\x06 \x01(\x0cH\x01\x88\x01\x01\x12\x15\n\x08metadata\x18\x07 \x01(\x0cH\x02\x88\x01\x01\x12\x0f\n\x07records\x18\t \x03(\x0c\x12\x14\n\x0cresume_token\x18\x0b \x01(\tB\x08\n\x06_errorB\x0b\n\t_responseB\x0b\n\t_metadatab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,10 +47,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAWTASKPAGE']._serialized_end=501
   _globals['_RECORDINPUTHEAD']._serialized_start=503
   _globals['_RECORDINPUTHEAD']._serialized_end=539
-  _globals['_RAWRECORDINPUT']._serialized_start=541
-  _globals['_RAWRECORDINPUT']._serialized_end=572
-  _globals['_RAWINPUT']._serialized_start=574
-  _globals['_RAWINPUT']._serialized_end=637
-  _globals['_RAWOPERATIONSTATUS']._serialized_start=640
-  _globals['_RAWOPERATIONSTATUS']._serialized_end=801
+  _globals['_RECORDHEAD']._serialized_start=542
+  _globals['_RECORDHEAD']._serialized_end=756
+  _globals['_RECORDHEAD_ERROR']._serialized_start=711
+  _globals['_RECORDHEAD_ERROR']._serialized_end=732
+  _globals['_RECORDHEADS']._serialized_start=758
+  _globals['_RECORDHEADS']._serialized_end=827
+  _globals['_RAWRECORDINPUT']._serialized_start=829
+  _globals['_RAWRECORDINPUT']._serialized_end=860
+  _globals['_RAWINPUT']._serialized_start=862
+  _globals['_RAWINPUT']._serialized_end=925
+  _globals['_RAWOPERATIONSTATUS']._serialized_start=928
+  _globals['_RAWOPERATIONSTATUS']._serialized_end=1089
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,33 @@ class RecordInputHead(_message.Message):
     record_id: str
     def __init__(self, record_id: _Optional[str] = ...) -> None: ...
 
+class RecordHead(_message.Message):
+    __slots__ = ("index", "record_id", "state", "error", "attempt", "exit_code")
+    class Error(_message.Message):
+        __slots__ = ("code",)
+        CODE_FIELD_NUMBER: _ClassVar[int]
+        code: int
+        def __init__(self, code: _Optional[int] = ...) -> None: ...
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RECORD_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    record_id: str
+    state: int
+    error: RecordHead.Error
+    attempt: int
+    exit_code: int
+    def __init__(self, index: _Optional[int] = ..., record_id: _Optional[str] = ..., state: _Optional[int] = ..., error: _Optional[_Union[RecordHead.Error, _Mapping]] = ..., attempt: _Optional[int] = ..., exit_code: _Optional[int] = ...) -> None: ...
+
+class RecordHeads(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[RecordHead]
+    def __init__(self, records: _Optional[_Iterable[_Union[RecordHead, _Mapping]]] = ...) -> None: ...
+
 class RawRecordInput(_message.Message):
     __slots__ = ("input",)
     INPUT_FIELD_NUMBER: _ClassVar[int]

@@ -7,17 +7,19 @@ A row a change, in the order of the commits. Nothing is indexed: who catches up 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
+from batchyard_server.model.filter import NEWEST_FIRST
 from batchyard_server.model.names import TaskName
 from batchyard_server.model.states import TaskState
-from batchyard_server.model.task import Operation
+from batchyard_server.model.task import Operation, Task
+from batchyard_server.model.task_query import TaskQuery, numbered
 from batchyard_server.model.watch import Change, LogEntry
 from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import TaskEvent
-from batchyard_server.store.sqlite import operations, tasks
+from batchyard_server.store.sqlite import operations, searching, tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Published, Row, Rows, Transaction
 
@@ -32,11 +34,12 @@ _PAGE_ENTRIES = 128  # each may have an error of limits.ERROR bytes
 _PAGE_LOOKED_AT = 16_384
 _TRIMMED = 500  # at once
 
-_WATCHED = (
+_JOINED = (
     f"SELECT {operations.COLUMNS}, first_sequence, {tasks.COLUMNS} "
     f"FROM task CROSS JOIN operation ON operation.key = {operations.KEY_OF_TASK} "
-    "WHERE task.project = ? AND task.id_fold IS NOT NULL"
 )
+WATCHED_BY_KEY = f"{_JOINED}WHERE task.key = ? AND task.id_fold IS NOT NULL"
+_WATCHED = f"{_JOINED}WHERE task.project = ? AND task.id_fold IS NOT NULL"
 WATCHED = f"{_WATCHED} AND task.id_fold = ?"
 WATCHED_EQUAL = f"{_WATCHED} AND task.create_us = ? AND task.task_id > ? ORDER BY task.task_id LIMIT ?"
 WATCHED_OLDER = f"{_WATCHED} AND task.create_us < ? ORDER BY task.create_us DESC, task.task_id LIMIT ?"
@@ -168,23 +171,43 @@ def watched(reader: Reader, name: TaskName) -> tuple[Watched, int]:
     return found, _newest(reader)
 
 
-def watched_page(
-    reader: Reader, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-) -> WatchedPage:
+def watched_page(reader: Reader, query: TaskQuery) -> WatchedPage:
     """See Store.watched_page."""
+    assert query.order == NEWEST_FIRST, query
+    if query.is_usual:
+        rows, follows = _rows(reader, query), None
+    else:
+        matching = searching.search(reader, query, ("key",), query.limit)
+        rows = (row for key, *_ in matching.rows for row in reader.run(WATCHED_BY_KEY, (key,)))
+        follows = numbered(matching.last) if matching.more else None
     found: list[Watched] = []
     size = 0
-    parts: list[tuple[str, Row]] = [(WATCHED_OLDER, (project, after[0] if after else _LATEST))]
+    for row in rows:
+        found.append(_watched(row))
+        task = found[-1].task
+        size += len(row[4]) + len(row[5]) + len(task.fixed)
+        if size > query.max_bytes or len(found) == query.limit:
+            follows = task.create_us, task.task_id
+            break
+    rows.close()
+    return WatchedPage(tasks=found, seq=_newest(reader), follows=follows)
+
+
+def _rows(reader: Reader, query: TaskQuery) -> Generator[Row]:
+    """All tasks after the position, one after the other."""
+    after = numbered(query.after)
+    parts: list[tuple[str, Row]] = [(WATCHED_OLDER, (query.project, after[0] if after else _LATEST))]
     if after:
-        parts.insert(0, (WATCHED_EQUAL, (project, *after)))
+        parts.insert(0, (WATCHED_EQUAL, (query.project, *after)))
     for sql, values in parts:
-        with closing(reader.stream(sql, (*values, limit - len(found)))) as rows:
-            for row in rows:
-                found.append(_watched(row))
-                size += len(row[4]) + len(row[5]) + len(found[-1].task.fixed)
-                if size > max_bytes or len(found) == limit:
-                    return WatchedPage(tasks=found, seq=_newest(reader), more=True)
-    return WatchedPage(tasks=found, seq=_newest(reader), more=False)
+        with closing(reader.stream(sql, (*values, query.limit))) as rows:
+            yield from rows
+
+
+def tasks_of(reader: Reader, keys: Sequence[int]) -> Mapping[int, Task]:
+    """See Store.tasks_of."""
+    found = ((key, tasks.by_key(reader, key)) for key in keys)
+    return {key: task for key, task in found if task is not None}
 
 
 def operation_of(reader: Reader, task_key: int, generation: int) -> Operation | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from batchyard_server.codec import outcomes as codec
 from batchyard_server.codec import subtasks, task_bytes
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.errors import StaleLease
@@ -87,6 +88,7 @@ def record_outcomes(
         failed=task.failed + failed,
         next_sequence=task.next_sequence + flush.count,
         live_subtasks=task.live_subtasks - (not left),
+        exit_code=codec.exit_code(flush) if task.total == 1 and flush.count else None,
     )
     return changes.write(tx, held, _settled(tx, held, counted))
 

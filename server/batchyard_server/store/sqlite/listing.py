@@ -1,4 +1,4 @@
-"""How are tasks listed? A page is one row: SQLite puts the stored entries of the list's message together.
+"""How are all tasks listed, newest first? A page is one row: SQLite puts the stored entries of its message together.
 
 Row by row, each one would give the interpreter away and win it back from a busy event loop, which takes longer than to
 read it. Only a page with tasks that live, or are too large to be kept as one entry, is read like that.
@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchyard_server.codec import pages, task_bytes
+from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.store.protocols import TaskPage
 from batchyard_server.store.sqlite import tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row
-
-Position = tuple[int, str]
 
 _ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
 
@@ -34,9 +33,10 @@ ANY_EQUAL, ANY_OLDER = f"SELECT 1 {_EQUAL}", f"SELECT 1 {_OLDER}"
 _LATEST: Position = (2**63 - 1, "")
 
 
-def page(reader: Reader, project: str, after: Position | None, limit: int, max_bytes: int) -> TaskPage:
-    """See Store.list_tasks."""
-    tried = min(limit, max_bytes // _ENTRY_BYTES + 1)
+def page(reader: Reader, query: TaskQuery) -> TaskPage:
+    """See Store.list_tasks: of a query that `is_usual`."""
+    project, after, max_bytes = query.project, query.after, query.max_bytes
+    tried = min(query.limit, max_bytes // _ENTRY_BYTES + 1)
     count, as_is, entries = _whole(reader, project, after, tried)
     if not count:
         return TaskPage(entries=b"", count=0, live=(), last=None, more=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from batchyard_server.model.names import TaskName
-from batchyard_server.model.task import Operation
+from batchyard_server.model.task import Operation, Task
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.store.event_log import LogPage, Watched, WatchedPage
 from batchyard_server.store.protocols import TaskEvent
 from batchyard_server.store.sqlite import events
@@ -38,11 +39,13 @@ class LogReads:
         """See Store.watched."""
         return self._readers.now(lambda reader: reader.snapshot(lambda same: events.watched(same, name)))
 
-    async def watched_page(
-        self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int
-    ) -> WatchedPage:
+    async def watched_page(self, query: TaskQuery) -> WatchedPage:
         """See Store.watched_page."""
-        return await self._readers.page(lambda reader: events.watched_page(reader, project, after, limit, max_bytes))
+        return await self._readers.page(lambda reader: events.watched_page(reader, query))
+
+    async def tasks_of(self, keys: Sequence[int]) -> Mapping[int, Task]:
+        """See Store.tasks_of."""
+        return await self._readers.page(lambda reader: events.tasks_of(reader, keys))
 
     async def operation_of(self, task_key: int, generation: int) -> Operation | None:
         """See Store.operation_of."""

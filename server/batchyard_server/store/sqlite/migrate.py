@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from importlib import resources
 
 import apsw
 
+from batchyard_server.codec import pages
+from batchyard_server.codec.searched import searched
 from batchyard_server.model.failpoints import Failpoints
 from batchyard_server.store.errors import NewerSchema
 
@@ -24,6 +28,7 @@ def migrate(connection: apsw.Connection, failpoints: Failpoints) -> None:
     """Bring the schema to the newest version. A step that fails leaves the version before it. Raises NewerSchema."""
     version = connection.pragma("user_version")
     known = steps()
+    connection.create_scalar_function("searched", _searched, 3, deterministic=True)
     if version > len(known):
         raise NewerSchema(
             f"the data have schema version {version}, this server knows {len(known)}: use the newer server again"
@@ -39,3 +44,10 @@ def migrate(connection: apsw.Connection, failpoints: Failpoints) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+@lru_cache(maxsize=1)  # a statement may ask for each part of it
+def _searched(fixed_size: int, info: bytes, apart: bytes | None) -> str:
+    """What a stored task is found by: `codec.searched.Searched` as JSON."""
+    fixed = pages.info_of(info)[:fixed_size] if apart is None else apart
+    return json.dumps([int(each) if isinstance(each, bool) else each for each in searched(fixed)])

@@ -15,11 +15,12 @@ from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Rows, Transaction
 
 _GENERATIONS = 1 << 20  # of one task at most
+GENERATION = f"(operation.key & {_GENERATIONS - 1})"
 COLUMNS = "operation.key, operation.operation_id, operation.project, operation.create_us, metadata, result"
-_JOINED = f"SELECT {COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
+JOINED = f"SELECT {COLUMNS}, {tasks.COLUMNS} FROM operation JOIN task ON task.key = operation.key >> 20 "
 _SEEN = "operation.project = ? AND hidden = 0 AND task.id_fold IS NOT NULL "
-BY_ID = f"{_JOINED}WHERE operation_id = ? AND {_SEEN}"
-_LISTED = f"{_JOINED}WHERE {_SEEN}"
+BY_ID = f"{JOINED}WHERE operation_id = ? AND {_SEEN}"
+_LISTED = f"{JOINED}WHERE {_SEEN}"
 LIST_EQUAL = _LISTED + "AND operation.create_us = ? AND operation_id < ? ORDER BY operation_id DESC LIMIT ?"
 LIST_OLDER = _LISTED + "AND operation.create_us < ? ORDER BY operation.create_us DESC, operation_id DESC LIMIT ?"
 GENERATIONS = (
@@ -73,7 +74,8 @@ def of_row(row: Row) -> Operation:
     )
 
 
-def _with_task(row: Row) -> tuple[Operation, Task]:
+def with_task(row: Row) -> tuple[Operation, Task]:
+    """An operation and its task from a row of JOINED."""
     return of_row(row[:6]), tasks.of_row(row[6:])
 
 
@@ -82,7 +84,7 @@ def by_name(source: Reader | Transaction, name: OperationName) -> tuple[Operatio
     rows = source.run(BY_ID, (name.operation, name.project))
     if not rows:
         raise not_found(name)
-    return _with_task(rows[0])
+    return with_task(rows[0])
 
 
 def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int) -> list[tuple[Operation, Task]]:
@@ -91,7 +93,7 @@ def page(reader: Reader, project: str, after: tuple[int, str] | None, limit: int
     rows = reader.run(LIST_EQUAL, (project, create_us, operation_id, limit)) if after else []
     if len(rows) < limit:
         rows += reader.run(LIST_OLDER, (project, create_us, limit - len(rows)))
-    return [_with_task(row) for row in rows]
+    return [with_task(row) for row in rows]
 
 
 def generations(reader: Reader, task_key: int) -> list[tuple[int, int]]:

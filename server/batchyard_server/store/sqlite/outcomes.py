@@ -17,7 +17,7 @@ from batchyard_server.model import limits
 from batchyard_server.model import ranges as rg
 from batchyard_server.model.task import Attempts, Flush, Task
 from batchyard_server.store.sqlite.readers import Reader
-from batchyard_server.store.sqlite.transaction import Entry, Rows, Transaction
+from batchyard_server.store.sqlite.transaction import Entry, Row, Rows, Transaction
 
 Ranges = list[tuple[int, int]]
 
@@ -41,6 +41,10 @@ _WIDE_ONES = (
 )
 NARROW_ONES = f"SELECT id, lo, hi, count {_NARROW_ONES} ORDER BY lo"
 WIDE_ONES = f"SELECT id, lo, hi, count {_WIDE_ONES} ORDER BY lo"
+COUNTED_NARROW = f"SELECT id, lo, hi, count, failed_count {_NARROW_ONES}"
+COUNTED_WIDE = f"SELECT id, lo, hi, count, failed_count {_WIDE_ONES}"
+FAILED_NARROW = f"{COUNTED_NARROW} AND failed_count > 0".replace("outcome_by_index", "outcome_failed_by_index")
+FAILED_WIDE = f"{COUNTED_WIDE} AND failed_count > 0"
 # Of an earlier generation only the successes count: without segments that have none.
 INHERITED_NARROW = f"SELECT id, lo, hi, count, failed_count {_NARROW_ONES} AND failed_count < count ORDER BY lo"
 INHERITED_WIDE = f"SELECT id, lo, hi, count, failed_count {_WIDE_ONES} AND failed_count < count ORDER BY lo"
@@ -173,6 +177,16 @@ def between(
         found += [Found(*row) for row in wide_rows]
         found.sort(key=lambda each: each.lo)
     return found
+
+
+def counted(reader: Reader, task_key: int, generation: int, start: int, end: int, *, failed: bool = False) -> list[Row]:
+    """The segments that may hold indexes of [start, end): row, lo, hi, how many records, how many of them failed.
+
+    `failed`: only those with failures, which reads no others.
+    """
+    narrow, wide = (FAILED_NARROW, FAILED_WIDE) if failed else (COUNTED_NARROW, COUNTED_WIDE)
+    rows = reader.run(narrow, (task_key, generation, start, end, start))
+    return [*rows, *reader.run(wide, (task_key, generation, end, start))]
 
 
 def any_within(tx: Transaction, task: Task, ranges: Ranges) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from batchyard_server.codec import segments as codec
 from batchyard_server.model import ranges as rg
+from batchyard_server.model.filter import EVERYTHING
 from batchyard_server.model.record import EVERY_GENERATION, Order, RecordPage, RecordQuery, View
 from batchyard_server.model.states import RecordState
 from batchyard_server.model.task import Task
@@ -16,6 +16,9 @@ from batchyard_server.store.sqlite import generations, inputs, outcomes, tasks
 from batchyard_server.store.sqlite.generations import Span
 from batchyard_server.store.sqlite.outcomes import Found
 from batchyard_server.store.sqlite.readers import Reader
+from batchyard_server.store.sqlite.record_parts import SIZE, Page, blob, indexes_of, placeholder, with_inputs
+from batchyard_server.store.sqlite.search_by_completion import CompletionSearch
+from batchyard_server.store.sqlite.search_by_index import IndexSearch
 
 _FROM = (
     "FROM outcome_segment INDEXED BY outcome_by_sequence WHERE task_key = ? AND generation = ? "
@@ -26,80 +29,15 @@ _COLUMNS = "SELECT id, first_sequence, count, lo, hi, size"
 SEQUENCE = f"{_COLUMNS} {_FROM} AND first_sequence < ? ORDER BY first_sequence"
 # Of an earlier generation only the successes are seen: without segments that have none.
 INHERITED = f"{_COLUMNS}, failed_count {_FROM} AND failed_count < count ORDER BY first_sequence"
-_SIZE = "SELECT size, ordering IS NULL FROM outcome_segment WHERE id = ?"
-
-
-class _Page:
-    """What goes out: records up to a number and a size, never fewer than one."""
-
-    def __init__(self, query: RecordQuery) -> None:
-        self.parts: list[bytes] = []
-        self.count = 0
-        self._loose: list[bytes] = []
-        self._records = query.max_records
-        self._bytes = query.max_bytes
-        self._whole = query.whole
-        self._size = 0
-
-    @property
-    def enough(self) -> bool:
-        """Whether to end here rather than cut a segment."""
-        return self._whole and (2 * self.count >= self._records or 2 * self._size >= self._bytes)
-
-    @property
-    def room(self) -> int:
-        """How many more records may come."""
-        return self._records - self.count
-
-    def fits(self, count: int, size: int) -> bool:
-        """Whether a whole segment of `count` records and `size` bytes may be added."""
-        return self.count + count <= self._records and self._size + size <= self._bytes
-
-    def add_whole(self, page: bytes, count: int) -> None:
-        """Add a whole segment that fits."""
-        self._flush()
-        self.parts.append(page)
-        self.count += count
-        self._size += len(page)
-
-    def add(self, record: bytes) -> bool:
-        """Add a record if it fits."""
-        size = codec.framed(len(record))
-        if self.count >= self._records or (self.count and self._size + size > self._bytes):
-            return False
-        self._loose.append(record)
-        self.count += 1
-        self._size += size
-        return True
-
-    def bytes(self) -> bytes:
-        """The serialized RawRecordPage."""
-        self._flush()
-        return b"".join(self.parts)
-
-    def _flush(self) -> None:
-        if self._loose:
-            self.parts.append(codec.join_page(self._loose))
-            self._loose = []
-
-
-def _blob(reader: Reader, row: int) -> bytes:
-    kind, data = reader.run("SELECT codec, blob FROM outcome_segment WHERE id = ?", (row,))[0]
-    return reader.compressor.unpack(kind, data)
 
 
 def outcome(reader: Reader, task_key: int, generation: int, index: int) -> bytes | None:
     """The serialized RecordInfo of the outcome that the record has in this generation; None if it has none."""
     for found in outcomes.between(reader, task_key, generation, index, index + 1):
-        indexes = _indexes(reader, found.row)
+        indexes = indexes_of(reader, found.row)
         if index in indexes:
-            return codec.split_page(_blob(reader, found.row))[indexes.index(index)]
+            return codec.split_page(blob(reader, found.row))[indexes.index(index)]
     return None
-
-
-def _indexes(reader: Reader, row: int) -> Sequence[int]:
-    columns = reader.run("SELECT lo, hi, ranges, ordering FROM outcome_segment WHERE id = ?", (row,))[0]
-    return outcomes.order_of(*columns)
 
 
 class RecordReader:
@@ -115,21 +53,30 @@ class RecordReader:
             raise tasks.deleted(reader, query.task_key)
         spans = generations.seen_in(reader, task, query.generation)
         if query.order is Order.INDEX:
-            return _IndexPage(reader, query, task, spans).read()
+            read = _IndexPage if query.filter == EVERYTHING else IndexSearch
+            return read(reader, query, task, spans).read()
         return self._completion(reader, query, task, spans)
 
     def _completion(self, reader: Reader, query: RecordQuery, task: Task, spans: Sequence[Span]) -> RecordPage:
-        page = _Page(query)
+        search = None if query.filter == EVERYTHING else CompletionSearch(reader, query, task)
+        page = Page(query) if search is None else search.page
         position, known = query.position, spans[-1].end
         for span in spans:  # after it, position >= its end
             if position < span.end:
-                add = _add_inherited if span.inherited else _add_outcomes
-                position = add(reader, query, page, span, max(position, span.first))
+                begin = max(position, span.first)
+                if search is not None:
+                    position = search.outcomes(span, begin)
+                else:
+                    add = _add_inherited if span.inherited else _add_outcomes
+                    position = add(reader, query, page, span, begin)
                 if position < span.end:
                     return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=True)
         cancelled = self._cancelled_in(reader, query, task, spans)
         if cancelled:
-            position = _add_cancelled(reader, query, task, page, position, known, cancelled)
+            if search is not None:
+                position = search.cancelled(position, known, cancelled)
+            else:
+                position = _add_cancelled(reader, query, task, page, position, known, cancelled)
         more = position < known + rg.count(cancelled)
         return RecordPage(records=page.bytes(), count=page.count, next_position=position, more=more)
 
@@ -148,7 +95,7 @@ class RecordReader:
         return gaps
 
 
-def _add_outcomes(reader: Reader, query: RecordQuery, page: _Page, span: Span, position: int) -> int:
+def _add_outcomes(reader: Reader, query: RecordQuery, page: Page, span: Span, position: int) -> int:
     """Add outcomes of a generation from completion number `position` on; that of the first one that is left."""
     key = (query.task_key, span.generation)
     for row, first, count, lo, hi, size in reader.run(SEQUENCE, (*key, *key, position, position + page.room)):
@@ -160,7 +107,7 @@ def _add_outcomes(reader: Reader, query: RecordQuery, page: _Page, span: Span, p
     return position
 
 
-def _add_inherited(reader: Reader, query: RecordQuery, page: _Page, span: Span, position: int) -> int:
+def _add_inherited(reader: Reader, query: RecordQuery, page: Page, span: Span, position: int) -> int:
     """Add what succeeded in an earlier generation from `position` on; that of the first success that is left."""
     key = (query.task_key, span.generation)
     with closing(reader.stream(INHERITED, (*key, *key, position))) as rows:
@@ -177,27 +124,27 @@ def _add_inherited(reader: Reader, query: RecordQuery, page: _Page, span: Span, 
 
 
 def _from_segment(
-    reader: Reader, query: RecordQuery, page: _Page, found: Found, size: int, first: int, position: int
+    reader: Reader, query: RecordQuery, page: Page, found: Found, size: int, first: int, position: int
 ) -> int:
     """Add records of the segment from completion number `position` on; how many numbers lie before the next one."""
     basic = query.view is View.BASIC
     if basic and first == position and not found.hidden and page.fits(found.records, size):
-        page.add_whole(_blob(reader, found.row), found.records)
+        page.add_whole(blob(reader, found.row), found.records)
         return found.records
     if first == position and page.enough:
         return 0
     at: Sequence[int] = range(position - first, found.records)  # where in the segment those are that are seen
-    indexes = _indexes(reader, found.row) if found.hidden or not basic else ()
+    indexes = indexes_of(reader, found.row) if found.hidden or not basic else ()
     if found.hidden:
         failed = set(outcomes.failed_of(reader, found.row))
         at = [each for each in at if indexes[each] not in failed]
     wanted = at[: page.room]
-    stored = codec.split_page(_blob(reader, found.row))
+    stored = codec.split_page(blob(reader, found.row))
     records: Iterable[bytes] = (
         stored[wanted.start : wanted.stop] if isinstance(wanted, range) else [stored[each] for each in wanted]
     )
     if not basic:
-        records = _overlay(reader, query, [indexes[each] for each in wanted], list(records))
+        records = with_inputs(reader, query, [indexes[each] for each in wanted], list(records))
     done = 0
     for record in records:
         if not page.add(record):
@@ -207,7 +154,7 @@ def _from_segment(
 
 
 def _add_cancelled(
-    reader: Reader, query: RecordQuery, task: Task, page: _Page, position: int, known: int, cancelled: rg.Ranges
+    reader: Reader, query: RecordQuery, task: Task, page: Page, position: int, known: int, cancelled: rg.Ranges
 ) -> int:
     """Add the records that were cancelled with the task, by index, from the (position − known)-th on."""
     _, rest = rg.take(cancelled, position - known)
@@ -219,42 +166,10 @@ def _add_cancelled(
     make = codec.Placeholders(task.name, query.generation)
     begun = outcomes.begun_between(reader, task.key, query.generation, start, end)
     for index in rg.indexes(wanted):
-        if not page.add(_placeholder(source, make, index, RecordState.CANCELLED, begun.get(index, 0), query.view)):
+        if not page.add(placeholder(source, make, index, RecordState.CANCELLED, begun.get(index, 0), query.view)):
             break
         position += 1
     return position
-
-
-def _placeholder(
-    source: inputs.Records, make: codec.Placeholders, index: int, state: RecordState, attempt: int, view: View
-) -> bytes:
-    full = view is View.FULL
-    record_input = source.get(index) if full or source.has_id(index) else None
-    record = make.make(index, state, record_input, attempt)
-    return codec.with_input(record, record_input) if full and record_input is not None else record
-
-
-def _overlay(reader: Reader, query: RecordQuery, indexes: Sequence[int], records: Sequence[bytes]) -> Iterator[bytes]:
-    """The records in view FULL, made about a page at a time: a hundred small outcomes may have 100 MiB of input."""
-    at = 0
-    while at < len(records):
-        few = indexes[at : len(records)]
-        found = inputs.between(reader, query.task_key, min(few), max(few) + 1)
-        starts = [each.first for each in found]
-        end, size = at, 0
-        while end < len(records) and size <= query.max_bytes:
-            size += len(records[end]) + found[bisect_right(starts, indexes[end]) - 1].record_bytes
-            end += 1
-        yield from _with_inputs(inputs.Records(reader, found), indexes[at:end], records[at:end])
-        at = end
-
-
-def _with_inputs(source: inputs.Records, indexes: Sequence[int], records: Sequence[bytes]) -> list[bytes]:
-    """The records in view FULL; their indexes come in any order."""
-    out = list(records)
-    for at in sorted(range(len(out)), key=indexes.__getitem__):
-        out[at] = codec.with_input(out[at], source.get(indexes[at]))
-    return out
 
 
 class _IndexPage:
@@ -268,7 +183,7 @@ class _IndexPage:
         self._over = task.state.is_final or query.generation < task.generation
         self._start = query.position
         self._end = min(query.position + query.max_records, task.total)
-        self._page = _Page(query)
+        self._page = Page(query)
         self._loaded: dict[int, bytes] = {}  # records of cut segments that have not been reached yet
         self._source = inputs.Records(reader, inputs.between(reader, task.key, self._start, self._end))
         self._make = codec.Placeholders(task.name, query.generation)
@@ -306,16 +221,16 @@ class _IndexPage:
             return False
         if self._query.view is not View.BASIC:
             return False
-        size, in_order = self._reader.run(_SIZE, (segment.row,))[0]
+        size, in_order = self._reader.run(SIZE, (segment.row,))[0]
         if not in_order or not self._page.fits(segment.records, size):
             return False
-        self._page.add_whole(_blob(self._reader, segment.row), segment.records)
+        self._page.add_whole(blob(self._reader, segment.row), segment.records)
         return True
 
     def _load(self, segment: Found, cursor: int) -> None:
-        records = codec.split_page(_blob(self._reader, segment.row))
+        records = codec.split_page(blob(self._reader, segment.row))
         hidden = set(outcomes.failed_of(self._reader, segment.row)) if segment.hidden else ()
-        for index, record in zip(_indexes(self._reader, segment.row), records, strict=True):
+        for index, record in zip(indexes_of(self._reader, segment.row), records, strict=True):
             if cursor <= index < self._end and index not in hidden:
                 self._loaded[index] = record
 
@@ -329,7 +244,7 @@ class _IndexPage:
                 waiting = RecordState.RUNNING if running else RecordState.PENDING
                 state = RecordState.CANCELLED if self._over else waiting
                 attempt = self._begun_before(cursor) + running
-                record = _placeholder(self._source, self._make, cursor, state, attempt, self._query.view)
+                record = placeholder(self._source, self._make, cursor, state, attempt, self._query.view)
             elif full:
                 record = codec.with_input(record, self._source.get(cursor))
             if not self._page.add(record):

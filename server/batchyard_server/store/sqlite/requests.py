@@ -13,7 +13,13 @@ from batchyard_server.model.task import RequestKey, Task
 from batchyard_server.store.sqlite.transaction import Rows, Transaction
 
 _KNOWN = "SELECT digest, task_key, task_id FROM request WHERE project = ? AND request_id = ?"
-_INSERT = Rows(3, "INSERT INTO request VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)", whole=True)
+_COLUMNS = "project, request_id, digest, task_key, task_id, create_us, made_task, expire_us"
+_INSERT = Rows(3, f"INSERT INTO request ({_COLUMNS}) VALUES", "(?, ?, ?, ?, ?, ?, ?, ?)", whole=True)
+_ANSWER = "SELECT answer FROM request WHERE project = ? AND request_id = ?"
+_INSERT_ANSWER = (
+    f"INSERT INTO request ({_COLUMNS}, answer) VALUES (?, ?, ?, ?, '', ?, 0, ?, ?) "
+    "ON CONFLICT (project, request_id) DO UPDATE SET answer = excluded.answer"
+)
 KEPT_US = limits.REQUEST_ID_HOURS * 3600 * 1_000_000
 _LET_EXPIRE = f"UPDATE request SET expire_us = create_us + {KEPT_US} WHERE (project, request_id) "
 # The task is gone: its calls are forgotten 24 hours after they were made. Some of them, and its create.
@@ -77,6 +83,22 @@ def remember_missing(tx: Transaction, request: RequestKey | None, task_id: str) 
     """The call found no task and was content with that."""
     if request is not None:
         _add(tx, request, _NO_TASK, task_id, False, tx.clock.now_us() + KEPT_US)
+
+
+def answer_to(tx: Transaction, request: RequestKey) -> bytes | None:
+    """What the call, which is about many tasks, was answered; None if it is new. What waits was written.
+
+    Raises AlreadyExists (REQUEST_ID_REUSED) if it was done with other content.
+    """
+    if known(tx, request) is None:
+        return None
+    return tx.run(_ANSWER, (request.project, request.request_id))[0][0]
+
+
+def remember_answer(tx: Transaction, request: RequestKey, answer: bytes) -> None:
+    """The call, which is about many tasks, is answered so from now on. What waits was written."""
+    now = tx.clock.now_us()
+    tx.run(_INSERT_ANSWER, (*request, _NO_TASK, now, now + KEPT_US, answer))
 
 
 def mark(tx: Transaction, request: RequestKey, task: Task) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from batchyard_server.model.errors import BatchyardError
+from batchyard_server.model.filter import EVERYTHING
 from batchyard_server.model.names import OperationName, TaskName
 from batchyard_server.model.record import PastAttempt, RecordPage, RecordQuery
 from batchyard_server.model.states import TaskState
@@ -23,7 +24,9 @@ from batchyard_server.model.task import (
     Retries,
     Task,
 )
+from batchyard_server.model.task_query import TaskQuery
 from batchyard_server.store.log_store import NO_LOGS
+from batchyard_server.store.operation_store import OperationPage, OperationQuery
 from batchyard_server.store.protocols import (
     Change,
     Decide,
@@ -44,10 +47,12 @@ from batchyard_server.store.sqlite import (
     leasing,
     listing,
     merge,
+    operation_search,
     operations,
     outcomes,
     records,
     requests,
+    searching,
     submit,
     subtasks,
     sweep,
@@ -58,6 +63,7 @@ from batchyard_server.store.sqlite.packing import Packer
 from batchyard_server.store.sqlite.readers import Readers
 from batchyard_server.store.sqlite.recall import ANY_TASK, Recall
 from batchyard_server.store.sqlite.shelf import Shelf
+from batchyard_server.store.sqlite.stopping import Stops
 from batchyard_server.store.sqlite.transaction import Transaction
 from batchyard_server.store.sqlite.writer import Ended, Writer
 
@@ -68,7 +74,7 @@ _EXPECTED = 64  # changes in one commit up to which those who made them may ask 
 _READ_HERE_BYTES = 64 * 1024  # inputs up to this size are read on the event loop
 
 
-class SqliteStore(LogReads, Shelf):
+class SqliteStore(LogReads, Shelf, Stops):
     """Implements store.protocols.Store. `commits` and `mutations` of the writer count since the start."""
 
     def __init__(
@@ -150,8 +156,11 @@ class SqliteStore(LogReads, Shelf):
                 future.set_exception(error)
 
     def _expect(self, committed: Sequence[TaskEvent]) -> None:
-        """Who made a task waits for its operation next, and who waited may look at it again: both are known here."""
-        for event in committed:
+        """Who made a task waits for its operation next, and who waited may look at it again: both are known here.
+
+        Of a task that changed more than once in the commit, as its last change left it.
+        """
+        for event in {event.task.key: event for event in committed}.values():
             task, operation = event.task, event.operation
             if event.change is Change.STATE and operation is None:
                 operation = operations.first_of(task)
@@ -224,12 +233,14 @@ class SqliteStore(LogReads, Shelf):
             lambda it: (it.key, len(it.info)),
         )
 
-    async def list_tasks(self, project: str, after: tuple[int, str] | None, limit: int, max_bytes: int) -> TaskPage:
+    async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """See Store.list_tasks."""
-        read = partial(listing.page, project=project, after=after, limit=limit, max_bytes=max_bytes)
-        if limit <= _READ_HERE_ROWS:
+        if not query.is_usual:
+            return await self._readers.page(partial(searching.page, query=query))
+        read = partial(listing.page, query=query)
+        if query.limit <= _READ_HERE_ROWS:
             return self._recall.get(
-                ("tasks", project, after, limit, max_bytes),
+                ("tasks", query.project, query.after, query.limit, query.max_bytes),
                 lambda: self._readers.now(lambda reader: reader.snapshot(read)),
                 lambda it: (ANY_TASK, len(it.entries)),
             )
@@ -249,6 +260,10 @@ class SqliteStore(LogReads, Shelf):
         """See Store.list_operations."""
         return await self._readers.page(lambda reader: operations.page(reader, project, after, limit))
 
+    async def find_operations(self, query: OperationQuery) -> OperationPage:
+        """See Store.find_operations."""
+        return await self._readers.page(lambda reader: operation_search.find(reader, query))
+
     async def delete_operation(self, name: OperationName) -> None:
         """See Store.delete_operation."""
         await self.writer.submit(lambda tx: submit.delete_operation(tx, name), direct=True)
@@ -262,7 +277,7 @@ class SqliteStore(LogReads, Shelf):
 
     async def record_page(self, query: RecordQuery) -> RecordPage:
         """See Store.record_page."""
-        if query.max_records == 1:
+        if query.max_records == 1 and query.filter == EVERYTHING:
             return self._readers.now(lambda reader: reader.snapshot(lambda same: self._records.page(same, query)))
         return await self._readers.page(lambda reader: self._records.page(reader, query))
 

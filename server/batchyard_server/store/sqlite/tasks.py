@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from batchyard_server.codec import pages, task_bytes
+from batchyard_server.codec.searched import Searched, searched
 from batchyard_server.model import settings
 from batchyard_server.model.errors import NotFound
 from batchyard_server.model.names import TASK_TYPE, TaskName
@@ -34,10 +35,11 @@ _CONDITION = [
     "cancelled",
     "error",
     "due_us",
+    "exit_code",
 ]
 _CONSTANT = ["key", "project", "task_id", "uid", "create_us"]
 _PLAIN = [*_CONSTANT, *_COUNTS, *_CONDITION, "handler", "revision"]  # columns that are fields of Task
-_CONFIGURATION = ["handler", "revision", "settings", "parameters_size", "fixed_size"]
+_CONFIGURATION = ["handler", "revision", "settings", "parameters_size", "fixed_size", *Searched._fields]
 _NAMES = [*_PLAIN, "settings", "parameters_size", "fixed_size", "info"]
 _counts = attrgetter(*_COUNTS)
 _condition = attrgetter(*_CONDITION)
@@ -264,7 +266,8 @@ def _configuration(task: Task, apart: bool) -> Row:
     """Values of the columns _CONFIGURATION."""
     assert task.fixed.endswith(task.parameters), "fixed_info puts the parameters last"
     fixed_size = 0 if apart else len(task.fixed)
-    return task.handler, task.revision, task.settings.text(), len(task.parameters), fixed_size
+    texts = task.handler, task.revision, task.settings.text()
+    return *texts, len(task.parameters), fixed_size, *searched(task.fixed)
 
 
 def _stored_info(task: Task) -> tuple[bytes, bool, bool]:
