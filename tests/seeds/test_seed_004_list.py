@@ -254,6 +254,13 @@ def test_times_in_filters(tasks: TaskOperations, job: str, field: str) -> None:
     assert list(tasks.list(job, {"filter": f"{field} lt {before}"})) == []
 
 
+def test_a_filter_that_the_server_refuses(tasks: TaskOperations, job: str) -> None:
+    found = tasks.list(job, {"filter": " or ".join(["id eq 'a'"] * 65)})
+    with pytest.raises(BatchErrorException) as caught:
+        next(found)
+    assert (caught.value.error.code, caught.value.status_code) == ("InvalidQueryParameterValue", 400)
+
+
 def test_the_newest_come_first(tasks: TaskOperations, job: str) -> None:
     found = list(tasks.list(job))
     assert found[0].id == "draft"
