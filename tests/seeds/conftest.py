@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,19 @@ kind = "python"
 callable = "lives:lives"
 path = ["{folder}"]
 
+[handlers.command]
+kind = "command"
+argv = ["/bin/sh", "-c", "{{command_line}}"]
+
+[handlers.alone]
+kind = "command"
+argv = ["/bin/sh", "-c", "{{command_line}}"]
+concurrency = 1
+
+[handlers.with_environment]
+kind = "command"
+argv = ["{python}", "{seeds}/run_command.py"]
+
 [handlers.filing]
 kind = "python"
 callable = "filing:filing"
@@ -38,10 +52,16 @@ __all__ = ["connect", "server"]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """`batchyard-server` with the handlers `gated`, `lives` and `filing` of tests/client/handlers, and one worker."""
+    """`batchyard-server` with the handlers `gated`, `lives` and `filing` of tests/client/handlers, and one worker.
+
+    And `command`, `alone` (one at a time) and `with_environment`, which run command lines as the operator of a server
+    may want it for users of seed 004.
+    """
     folder = tmp_path_factory.mktemp("seeds")
     file = folder / "handlers.toml"
-    file.write_text(HANDLERS.format(folder=Path(__file__).parents[1] / "client" / "handlers"))
+    here = Path(__file__).parent
+    names = {"folder": here.parent / "client" / "handlers", "seeds": here / "handlers", "python": sys.executable}
+    file.write_text(HANDLERS.format(**names))
     with process(folder, "--handlers", str(file)) as running:
         yield running
 
