@@ -288,4 +288,4 @@ def test_a_service_closes_only_its_own_client(server: FakeServer) -> None:
         owner.close()
         with pytest.raises(ValueError, match="closed"):
             batch.results()
-        assert borrowed.list_batch_executions()[0] == batch.execution_id
+        assert borrowed.get_batch(str(batch.execution_id)).results() is not None

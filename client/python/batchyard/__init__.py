@@ -98,6 +98,7 @@ if TYPE_CHECKING:
         WrongOperationStatusError,
     )
     from batchyard._filter_errors import InvalidFilterError, InvalidOrderByError
+    from batchyard._filter_text import quoted
     from batchyard._info import BatchTaskInfo, HandlerInfo
     from batchyard._new_task import NewTask
     from batchyard._operation_status import OperationStatus
@@ -218,6 +219,7 @@ _HOME = {
         "InvalidFilterError",
         "InvalidOrderByError",
     ),
+    "_filter_text": ("quoted",),
     "_info": (
         "BatchTaskInfo",
         "HandlerInfo",
@@ -377,6 +379,7 @@ __all__ = [
     "WallClockExceededError",
     "WorkerLostError",
     "WrongOperationStatusError",
+    "quoted",
     "rich_progress",
 ]
 

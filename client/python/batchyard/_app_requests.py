@@ -15,6 +15,7 @@ from batchyard import _payload
 from batchyard._app_batch import STATUS_OF_STATE, AppBatch, ItemsImport, PriorityOrder, known
 from batchyard._app_errors import ApiError, api_error
 from batchyard._errors import ErrorDetail, FieldViolation, InvalidArgumentError
+from batchyard._filter_text import quoted
 from batchyard._records import RECORD_BYTES, check_records
 from batchyard.v1 import record_pb2
 
@@ -181,7 +182,7 @@ def _text(name: str, value: object) -> str:
     """Return a str as the literal of a filter; a star stands for itself."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*") + '"'
+    return quoted(value)
 
 
 def _time(name: str, value: object) -> str:

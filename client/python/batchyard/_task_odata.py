@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from batchyard._errors import BatchyardError
+from batchyard._filter_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,7 @@ class _Parser:
         if field == "startswith":
             return _prefix(self.prefix_of("id"))
         if field == "id":
-            return f"(id {self._comparison()} {_quoted(self._text())})"
+            return f"(id {self._comparison()} {quoted(self._text())})"
         if field == "state":
             return self._state()
         if field in _TIMES:
@@ -235,10 +236,5 @@ def _tokens(odata: str) -> list[_Token]:
     return [*found, _Token("end", "", end)]
 
 
-def _quoted(text: str) -> str:
-    """Return a text as our filters have it; a star in it is only a star."""
-    return '"' + re.sub(r'([\\"*])', r"\\\1", text) + '"'
-
-
 def _prefix(text: str) -> str:
-    return f'(id = {_quoted(text)[:-1]}*")' if text else "(id:*)"
+    return f"(id = {quoted(text, prefix=True)})" if text else "(id:*)"

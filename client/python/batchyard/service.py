@@ -19,6 +19,7 @@ import pathlib
 import uuid
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from batchyard._filter_text import quoted
 from batchyard._names import last_id, project_name
 from batchyard._service_reading import Artifacts, Files, Outcomes
 from batchyard._service_records import rows_of
@@ -116,7 +117,9 @@ class Service:
         Raises:
             RpcError: not answered within the timeout, or refused.
         """
-        found = self._client.batch.list_info(filter=f'handler = "{self._name}" AND {_OPEN}', timeout=self._timeout)
+        found = self._client.batch.list_info(
+            filter=f"handler = {quoted(self._name)} AND {_OPEN}", timeout=self._timeout
+        )
         return [info.task_id for info in found]
 
     def capabilities(self) -> dict[str, Any]:
