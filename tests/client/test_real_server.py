@@ -19,7 +19,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 import batchyard
-from batchyard import BatchTaskStatus, CancelledTasks, Client, InvalidFilterError, NewTask, Record
+from batchyard import BatchTaskStatus, CancelledTasks, Client, InvalidFilterError, NewTask, Record, cli
 from tests.support.eventually import eventually
 from tests.support.proxy import Budget, CutProxy
 from tests.support.server import SECONDS, Process, process
@@ -349,3 +349,20 @@ def test_filters_of_watches_operations_and_cancels(client: Any) -> None:
     with pytest.raises(InvalidFilterError):
         next(iter(client.operations.list(filter="done")))
     assert client.batch.cancel_many("*").count == 3
+
+
+def test_what_is_refused_is_said_once_and_before_anything_is_shown(
+    real: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--target", real.target, "list", "--filter", "colour = 1"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("batchyard: filter: there is no field 'colour'")
+    assert err.count("colour") == 1
+    assert err.endswith(", at character 0 (INVALID_ARGUMENT / INVALID_FILTER)\n")
+
+
+def test_nothing_found_is_an_empty_table(real: Process, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--target", real.target, "--project", "nobodys", "list"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines() == ["task\tstate\thandler\tended\trecords\tfailed\tcreated\tdisplay name\tarchived"]

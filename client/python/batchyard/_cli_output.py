@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
                 shown.add_row(*map(str, row))
             Console().print(shown)
             return
+    coming = iter(rows)
+    first = next(coming, None)  # nothing is shown where that cannot be got
     write("\t".join(columns))
-    for row in rows:
+    for row in () if first is None else itertools.chain([first], coming):
         write("\t".join(map(str, row)))
 
 

@@ -78,9 +78,10 @@ def _complain(text: str, code: int) -> int:
 
 
 def _describe(error: RpcError) -> str:
-    fields = "".join(f"; {each.field}: {each.description}" for each in error.detail.field_violations)
+    fields = [f"{each.field}: {each.description}" for each in error.detail.field_violations]
+    said = "; ".join([error.message, *(each for each in fields if each != error.message)])
     reason = f" / {error.reason}" if error.reason else ""
-    return f"{error.message}{fields} ({error.code.name}{reason})"
+    return f"{said} ({error.code.name}{reason})"
 
 
 def _parser() -> argparse.ArgumentParser:

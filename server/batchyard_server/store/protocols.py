@@ -266,6 +266,8 @@ class LeaseStore(Protocol):
     async def grant(self, lease: Lease) -> Task:
         """Make the lease durable and set `lease.epoch`; the first one of a QUEUED task makes it RUNNING.
 
+        What it starts has started when this is called, since records may begin before it is durable.
+
         Raises: StaleLease if the task is gone, of another generation, not QUEUED or RUNNING, or an index is leased
         already or has an outcome, be it one that succeeded in an earlier generation and counts in this one.
         """

@@ -19,8 +19,8 @@ from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Entry, OpenLease, Transaction
 
 
-def grant(tx: Transaction, lease: Lease) -> Task:
-    """See Store.grant."""
+def grant(tx: Transaction, lease: Lease, asked_us: int) -> Task:
+    """See Store.grant. `asked_us`: when it was asked for, since its records may begin then."""
     held = _held(tx, lease)
     task = held.task
     live = leases.of_task(tx, held)
@@ -34,7 +34,7 @@ def grant(tx: Transaction, lease: Lease) -> Task:
     if task.next_sequence and outcomes.any_within(tx, task, wanted):
         raise StaleLease(f"a record of {task.name} has an outcome already")
     epoch = task.next_epoch
-    now_us = tx.clock.now_us()
+    now_us = max(asked_us, task.update_us)
     running = replace(
         task.enter(after(task.state, Event.LEASE), now_us),
         start_us=task.start_us or now_us,

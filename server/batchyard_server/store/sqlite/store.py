@@ -308,7 +308,8 @@ class SqliteStore(LogReads, Shelf, Stops):
 
     async def grant(self, lease: Lease) -> Task:
         """See Store.grant."""
-        return await self.writer.submit(lambda tx: leasing.grant(tx, lease), patient=True)
+        asked_us = self._tx.clock.now_us()
+        return await self.writer.submit(lambda tx: leasing.grant(tx, lease, asked_us), patient=True)
 
     async def record_outcomes(
         self, lease: Lease, flush: Flush, retries: Retries | None = None, *, end: LeaseEnd = COMPLETED
