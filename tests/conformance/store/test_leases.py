@@ -45,27 +45,6 @@ async def test_the_first_lease_starts_the_task(driver: Driver) -> None:
     assert await store.get_task(task.name) == running
 
 
-async def test_a_task_starts_when_its_lease_is_asked_for_and_not_when_that_is_durable(driver: Driver) -> None:
-    store = await driver.open()
-    task = await made(store, 1)
-    driver.clock.advance(5)
-    asked_us = driver.clock.us
-
-    async def later() -> None:
-        driver.clock.advance(1)
-
-    running, _ = await asyncio.gather(store.grant(a_lease(task, (0, 1))), later())
-    assert (running.start_us, running.transition_us) == (asked_us, asked_us)
-
-
-async def test_times_of_a_task_never_go_back(driver: Driver) -> None:
-    store = await driver.open()
-    task = await made(store, 1)
-    driver.clock.us = task.update_us - 5
-    running = await store.grant(a_lease(task, (0, 1)))
-    assert running.start_us == running.update_us == task.update_us
-
-
 @pytest.mark.parametrize(
     "ranges", [[(0, 1)], [(3, 5)], [(3, 4), (9, 10)], [(8, 9)], [], [(9, 11)], [(-1, 1)], [(5, 5)]], ids=str
 )
