@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -170,44 +170,41 @@ async def page(
     )
 
 
+async def _pages(
+    store: Store, task: Task, order: Order, *, max_records: int, max_bytes: int, **asked: Any
+) -> AsyncIterator[tuple[int, RecordPage, Sequence[bytes]]]:
+    """Page by page, where each began and its records; checks what every page must keep to."""
+    position = 0
+    while True:
+        got = await page(store, task, order, position=position, max_records=max_records, max_bytes=max_bytes, **asked)
+        found = segments.split_page(got.records)
+        assert len(found) == got.count <= max_records
+        assert got.next_position >= position + got.count
+        assert len(got.records) <= max_bytes or got.count == 1
+        yield position, got, found
+        if not got.more:
+            return
+        position = got.next_position
+
+
 async def read_all(
     store: Store,
     task: Task,
     order: Order = Order.INDEX,
     *,
-    view: View = View.BASIC,
     max_records: int = 1000,
     max_bytes: int = BIG,
-    whole: bool = False,
-    generation: int = 0,
+    **asked: Any,
 ) -> list[bytes]:
-    """All records, page by page; checks what every page must keep to."""
+    """All records, page by page; `asked`: other arguments of `page`."""
     records: list[bytes] = []
-    position = 0
-    while True:
-        got = await page(
-            store,
-            task,
-            order,
-            view=view,
-            position=position,
-            max_records=max_records,
-            max_bytes=max_bytes,
-            whole=whole,
-            generation=generation,
-        )
-        found = segments.split_page(got.records)
-        assert len(found) == got.count <= max_records
+    async for position, got, found in _pages(store, task, order, max_records=max_records, max_bytes=max_bytes, **asked):
         assert got.count or not records, "a page said that there is more"
         if order is Order.INDEX or task.generation == 1:
             assert got.next_position == position + got.count
-        assert got.next_position >= position + got.count
-        assert len(got.records) <= max_bytes or got.count == 1
+        assert got.count or not got.more
         records += found
-        position = got.next_position
-        if not got.more:
-            return records
-        assert got.count
+    return records
 
 
 async def search(
@@ -216,41 +213,20 @@ async def search(
     filter: str,
     order: Order = Order.INDEX,
     *,
-    view: View = View.BASIC,
     max_records: int = 1000,
     max_bytes: int = BIG,
-    whole: bool = False,
-    generation: int = 0,
-    running: frozenset[int] = frozenset(),
+    **asked: Any,
 ) -> tuple[list[bytes], list[int]]:
-    """All records of a filter, page by page, and where each page ended; checks what every page must keep to."""
+    """All records of a filter, page by page, and where each page ended; `asked`: other arguments of `page`."""
     records: list[bytes] = []
     ends: list[int] = []
-    position = 0
-    while True:
-        got = await page(
-            store,
-            task,
-            order,
-            view=view,
-            position=position,
-            max_records=max_records,
-            max_bytes=max_bytes,
-            running=running,
-            whole=whole,
-            generation=generation,
-            filter=filter,
-        )
-        found = segments.split_page(got.records)
-        assert len(found) == got.count <= max_records
-        assert got.next_position >= position + got.count
-        assert len(got.records) <= max_bytes or got.count == 1
+    async for position, got, found in _pages(
+        store, task, order, max_records=max_records, max_bytes=max_bytes, filter=filter, **asked
+    ):
         assert got.next_position > position or not got.more
         records += found
         ends.append(got.next_position)
-        position = got.next_position
-        if not got.more:
-            return records, ends
+    return records, ends
 
 
 async def list_page(

@@ -15,7 +15,7 @@ from batchyard import _payload
 from batchyard._app_batch import STATUS_OF_STATE, AppBatch, ItemsImport, PriorityOrder, known
 from batchyard._app_errors import ApiError, api_error
 from batchyard._errors import ErrorDetail, FieldViolation, InvalidArgumentError
-from batchyard._filter_text import quoted
+from batchyard._filter_text import any_state, quoted
 from batchyard._records import RECORD_BYTES, check_records
 from batchyard.v1 import record_pb2
 
@@ -172,10 +172,11 @@ def _status_term(status: AppBatch.Status | str) -> str | None:
     wanted = known("status", AppBatch.Status, status)
     if wanted is AppBatch.Status.ARCHIVE:
         return "archived = true"
-    states = [f"state = {state.name}" for state, each in STATUS_OF_STATE.items() if each is wanted]
+    states = [state.name for state, each in STATUS_OF_STATE.items() if each is wanted]
     if not states:
         return None
-    return f"{states[0] if len(states) == 1 else '(' + ' OR '.join(states) + ')'} AND archived = false"
+    term = any_state(states)
+    return f"{term if len(states) == 1 else f'({term})'} AND archived = false"
 
 
 def _text(name: str, value: object) -> str:

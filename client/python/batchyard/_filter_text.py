@@ -1,8 +1,12 @@
-"""How does a text become part of a filter? In quotes, whatever is in it."""
+"""How is a filter put together? Texts in quotes, whatever is in them; states, any of which will do."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def quoted(text: str, *, prefix: bool = False) -> str:
@@ -14,3 +18,8 @@ def quoted(text: str, *, prefix: bool = False) -> str:
     """
     escaped = re.sub(r'([\\"*])', r"\\\1", text)
     return f'"{escaped}*"' if prefix else f'"{escaped}"'
+
+
+def any_state(names: Iterable[str]) -> str:
+    """Return the filter for these states, without parentheses; "" for none."""
+    return " OR ".join(f"state = {name}" for name in names)

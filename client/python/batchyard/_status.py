@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf import json_format
 
 from batchyard._error_map import unpack_any
+from batchyard._filter_text import any_state
 from batchyard.v1 import batch_task_pb2
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def with_status(wanted: str, status: BatchTaskStatus) -> str:
         return wanted
     unknown = status is BatchTaskStatus.UNKNOWN
     known = sorted(state for state, each in _STATUS_OF_STATE.items() if state and (unknown or each is status))
-    states = " OR ".join(f"state = {_State.Name(state)}" for state in known)
+    states = any_state(map(_State.Name, known))
     if unknown:
         states = f"NOT ({states})"
     return states if wanted.strip() in {"", "*"} else f"({wanted}) AND ({states})"

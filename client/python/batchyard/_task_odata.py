@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from batchyard._errors import BatchyardError
-from batchyard._filter_text import quoted
+from batchyard._filter_text import any_state, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +177,7 @@ class _Parser:
         states = _STATES.get(value.text[1:-1].lower())
         if states is None:
             raise ODataFilterError(f"no state {value.text}; there are {', '.join(_STATES)}", value.position)
-        chosen = "(" + " OR ".join(f"state = {state}" for state in states) + ")" if states else "(NOT id:*)"
+        chosen = f"({any_state(states)})" if states else "(NOT id:*)"
         return chosen if comparison == "=" else f"(NOT {chosen})"
 
     def _comparison(self) -> str:

@@ -6,7 +6,7 @@ read it. Only a page with tasks that live, or are too large to be kept as one en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from batchyard_server.codec import pages, task_bytes
 from batchyard_server.model.task_query import Position, TaskQuery
@@ -15,7 +15,7 @@ from batchyard_server.store.sqlite import tasks
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row
 
-_ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
+ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
 
 # Two ranges of the index, each begun at its first row: one statement with OR would read all equal times again.
 _OF_PROJECT = "FROM task WHERE project = ? AND id_fold IS NOT NULL"
@@ -36,7 +36,7 @@ _LATEST: Position = (2**63 - 1, "")
 def page(reader: Reader, query: TaskQuery) -> TaskPage:
     """See Store.list_tasks: of a query that `is_usual`."""
     project, after, max_bytes = query.project, query.after, query.max_bytes
-    tried = min(query.limit, max_bytes // _ENTRY_BYTES + 1)
+    tried = min(query.limit, max_bytes // ENTRY_BYTES + 1)
     count, as_is, entries = _whole(reader, project, after, tried)
     if not count:
         return TaskPage(entries=b"", count=0, live=(), last=None, more=False)
@@ -68,19 +68,28 @@ def _more(reader: Reader, project: str, after: Position) -> bool:
     return bool(reader.run(ANY_OLDER, (project, after[0], 1)) or reader.run(ANY_EQUAL, (project, *after, 1)))
 
 
-def _by_rows(reader: Reader, project: str, rows: Sequence[Row], tried: int, max_bytes: int) -> TaskPage:
-    """The same, looking at each row."""
+def fitting(met: Iterable[tuple[int, bool, bytes]], max_bytes: int) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """Of (key, whether it lives, entry) the entries that fit, at least one; and (place, key) of those that live."""
     entries: list[bytes] = []
     live: list[tuple[int, int]] = []
     size = 0
-    for key, lives, fixed_size, info in rows:
-        entry = info if fixed_size else pages.entry(tasks.fixed_apart(reader, key) + info)
+    for key, lives, entry in met:
         size += len(entry)
         if size > max_bytes and entries:
             break
         if lives:
             live.append((len(entries), key))
         entries.append(entry)
+    return entries, live
+
+
+def _by_rows(reader: Reader, project: str, rows: Sequence[Row], tried: int, max_bytes: int) -> TaskPage:
+    """The same, looking at each row."""
+    met = (
+        (key, lives, info if fixed_size else pages.entry(tasks.fixed_apart(reader, key) + info))
+        for key, lives, fixed_size, info in rows
+    )
+    entries, live = fitting(met, max_bytes)
     last = task_bytes.position_of(pages.info_of(entries[-1]))
     more = len(entries) < len(rows) or (len(rows) == tried and _more(reader, project, last))
     return TaskPage(entries=b"".join(entries), count=len(entries), live=live, last=last, more=more)

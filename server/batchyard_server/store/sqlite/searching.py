@@ -21,13 +21,12 @@ from batchyard_server.model import limits
 from batchyard_server.model.states import LIVE
 from batchyard_server.model.task_query import Position, TaskQuery
 from batchyard_server.store.protocols import TaskPage
-from batchyard_server.store.sqlite import filters, orders, tasks
+from batchyard_server.store.sqlite import filters, listing, orders, tasks
 from batchyard_server.store.sqlite.filters import Expression
 from batchyard_server.store.sqlite.orders import Walk
 from batchyard_server.store.sqlite.readers import Reader
 from batchyard_server.store.sqlite.transaction import Row, Transaction
 
-_ENTRY_BYTES = 384  # of a usual task: how many are tried at once follows from it
 _APART = "SELECT info FROM task WHERE key = ?"
 # One that is kept apart has no entry in its row: an empty one stands for it.
 _ENTRIES = ", CAST(coalesce(group_concat(iif(fixed_size > 0, info, x'0a00'), ''), '') AS BLOB)"
@@ -64,20 +63,16 @@ def search(
 
 def page(reader: Reader, query: TaskQuery) -> TaskPage:
     """See Store.list_tasks."""
-    limit = min(query.limit, query.max_bytes // _ENTRY_BYTES + 1)
+    limit = min(query.limit, query.max_bytes // listing.ENTRY_BYTES + 1)
     found = search(reader, query, ("key", "state"), limit, shown=True)
-    entries: list[bytes] = []
-    live: list[tuple[int, int]] = []
-    size, last, more = 0, found.last, found.more
-    for (key, state, *_), info in zip(found.rows, found.infos, strict=True):
-        entry = pages.entry(info or tasks.fixed_apart(reader, key) + reader.run(_APART, (key,))[0][0])
-        size += len(entry)
-        if size > query.max_bytes and entries:
-            last, more = _position(found.rows[len(entries) - 1]), True
-            break
-        if state in LIVE:
-            live.append((len(entries), key))
-        entries.append(entry)
+    met = (
+        (key, state in LIVE, pages.entry(info or tasks.fixed_apart(reader, key) + reader.run(_APART, (key,))[0][0]))
+        for (key, state, *_), info in zip(found.rows, found.infos, strict=True)
+    )
+    entries, live = listing.fitting(met, query.max_bytes)
+    last, more = found.last, found.more
+    if len(entries) < len(found.rows):
+        last, more = _position(found.rows[len(entries) - 1]), True
     return TaskPage(entries=b"".join(entries), count=len(entries), live=live, last=last, more=more)
 
 
